@@ -1,0 +1,137 @@
+"""The report's three preprocessings and the log-mel spectrogram, batched in torch and equal to librosa's results."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+
+import torch
+from torch import Tensor, nn
+
+from genre_gan.audio import SAMPLE_RATE_HZ
+
+FEATURE_NAMES = ("decibel", "mfcc", "mfcc-segment", "log-mel", "waveform")
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """Which features to compute, and how.
+
+    Attributes:
+        name: `decibel` (amplitude in dB, values under `threshold_db` set to zero, length untouched), `mfcc` (of the
+            whole track), `mfcc-segment` (the same values, sliced), `log-mel` (dB of mel power) or `waveform`.
+        sample_rate_hz: rate of the samples that go in.
+        n_fft, hop_length: of the short-time Fourier transform, in samples. `decibel` and `waveform` use no transform.
+        n_mels, n_mfcc: numbers of mel bands and of cepstral coefficients.
+        threshold_db: of `decibel`.
+        segment_s: length of a slice in seconds; None leaves tracks whole.
+        min_segment_s: a track's last slice counts only if it is at least this long; None means `segment_s`.
+    """
+
+    name: str = "log-mel"
+    sample_rate_hz: int = SAMPLE_RATE_HZ
+    n_fft: int = 2048
+    hop_length: int = 512
+    n_mels: int = 128
+    n_mfcc: int = 13
+    threshold_db: float = -60.0
+    segment_s: float | None = None
+    min_segment_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in FEATURE_NAMES:
+            raise ValueError(f"feature name must be one of {', '.join(FEATURE_NAMES)}, got {self.name!r}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, (int, float)) and field.name != "threshold_db" and not value > 0:
+                raise ValueError(f"{field.name} must be above 0, got {value!r}")
+        if self.n_mfcc > self.n_mels:
+            raise ValueError(f"n_mfcc must be at most n_mels ({self.n_mels}), got {self.n_mfcc}")
+        if self.min_segment_s is not None and (self.segment_s is None or self.min_segment_s > self.segment_s):
+            raise ValueError(f"min_segment_s must be at most segment_s ({self.segment_s}), got {self.min_segment_s}")
+        if self.name == "mfcc-segment" and self.segment_s is None:
+            raise ValueError("mfcc-segment needs segment_s, the length of a slice in seconds")
+
+    @property
+    def n_features(self) -> int:
+        """Values in one frame. `decibel` groups `hop_length` samples into a frame so that a sequence model can read it."""
+        if self.name.startswith("mfcc"):
+            return self.n_mfcc
+        return {"decibel": self.hop_length, "log-mel": self.n_mels, "waveform": 1}[self.name]
+
+    @property
+    def frame_rate_hz(self) -> float:
+        return float(self.sample_rate_hz) if self.name == "waveform" else self.sample_rate_hz / self.hop_length
+
+    @property
+    def segment_frames(self) -> int | None:
+        return None if self.segment_s is None else max(1, round(self.segment_s * self.frame_rate_hz))
+
+    @property
+    def min_segment_frames(self) -> int | None:
+        if self.min_segment_s is None:
+            return self.segment_frames
+        return max(1, round(self.min_segment_s * self.frame_rate_hz))
+
+    def cache_key(self) -> dict:
+        """The settings that change the values: how they are sliced later does not."""
+        settings = asdict(self)
+        del settings["segment_s"], settings["min_segment_s"]
+        settings["name"] = self.name.removesuffix("-segment")
+        return settings
+
+
+class FeatureExtractor(nn.Module):
+    """Compute the features that a `FeatureConfig` describes.
+
+    Equal to `librosa.amplitude_to_db(abs(y), amin=1e-5, top_db=None)` with zero fill, `librosa.feature.mfcc` and
+    `librosa.power_to_db(librosa.feature.melspectrogram(y), amin=1e-10, top_db=None)` at the same settings.
+    """
+
+    def __init__(self, config: FeatureConfig):
+        super().__init__()
+        self.config = config
+        if config.name in ("decibel", "waveform"):
+            return
+        from librosa.filters import mel
+
+        filters = mel(sr=config.sample_rate_hz, n_fft=config.n_fft, n_mels=config.n_mels)
+        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        self.register_buffer("mel_filters", torch.from_numpy(filters).T.contiguous(), persistent=False)  # (n_bins, n_mels)
+        self.register_buffer("dct", _dct_matrix(config.n_mels, config.n_mfcc), persistent=False)  # (n_mels, n_mfcc)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Features Tensor[B x T x F] of `samples` Tensor[B x n] in [-1, 1]; T is 1 + n // hop_length for spectral ones."""
+        if self.config.name == "waveform":
+            return samples[..., None]
+        if self.config.name == "decibel":
+            return self._decibel(samples)
+        level_db = self._log_mel(samples)
+        if self.config.name == "log-mel":
+            return level_db
+        # librosa's default: nothing more than 80 dB below the clip's loudest value
+        level_db = level_db.maximum(level_db.amax(dim=(1, 2), keepdim=True) - 80.0)
+        return level_db @ self.dct
+
+    def _log_mel(self, samples: Tensor) -> Tensor:
+        spectrum = torch.stft(
+            samples, self.config.n_fft, self.config.hop_length, window=self.window, pad_mode="constant", return_complex=True
+        )
+        power = torch.view_as_real(spectrum).square().sum(-1)  # (B, n_bins, T)
+        mel_power = power.transpose(1, 2) @ self.mel_filters
+        return 10.0 * mel_power.clamp_min(1e-10).log10()
+
+    def _decibel(self, samples: Tensor) -> Tensor:
+        level_db = 20.0 * samples.abs().clamp_min(1e-5).log10()
+        level_db = torch.where(level_db < self.config.threshold_db, 0.0, level_db)
+        padding = -level_db.shape[1] % self.config.hop_length
+        level_db = nn.functional.pad(level_db, (0, padding))
+        return level_db.unflatten(1, (-1, self.config.hop_length))
+
+
+def _dct_matrix(n_mels: int, n_mfcc: int) -> Tensor:
+    """The orthonormal type-2 discrete cosine transform as Tensor[n_mels x n_mfcc]."""
+    angles = math.pi / n_mels * (torch.arange(n_mels) + 0.5)[:, None] * torch.arange(n_mfcc)[None, :]
+    matrix = torch.cos(angles) * math.sqrt(2.0 / n_mels)
+    matrix[:, 0] /= math.sqrt(2.0)
+    return matrix

@@ -1,0 +1,118 @@
+"""Models as folders or Hub repositories: one `config.json`, one `model.safetensors`, loaded strictly."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, get_type_hints
+
+from torch import nn
+
+from genre_gan.audio import write_bytes
+
+CONFIG_VERSION = 1
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+
+Model = TypeVar("Model", bound="PretrainedModel")
+
+
+class ModelError(ValueError):
+    """A folder or repository that does not hold the model asked for. The message is fit for users."""
+
+
+class PretrainedModel(nn.Module):
+    """A network built from one frozen dataclass, `config`, that is saved beside its weights.
+
+    Subclasses name their `config_class` and their `family`, which the saved config repeats so that a wrong folder is noticed.
+    `training_record` says how the weights came to be (data, split, steps, command, metrics) and travels in `config.json`.
+    """
+
+    config_class: ClassVar[type]
+    family: ClassVar[str]
+
+    def __init__(self, config: Any):
+        super().__init__()
+        self.config = config
+        self.training_record: dict = {}
+
+    def save_pretrained(self, folder: str | os.PathLike) -> Path:
+        """Write config and weights into `folder`; each file appears whole or not at all."""
+        from safetensors.torch import save
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        record = {"version": CONFIG_VERSION, "family": self.family, "model": asdict(self.config)}
+        record["training"] = self.training_record
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        write_bytes(folder / WEIGHTS_NAME, save(tensors))
+        write_bytes(folder / CONFIG_NAME, (json.dumps(record, indent=2) + "\n").encode())
+        return folder
+
+    @classmethod
+    def load(cls: type[Model], folder: str | os.PathLike) -> Model:
+        """Build the model that `folder` holds, in evaluation mode.
+
+        Raises:
+            ModelError: files missing or damaged, another family or config version, missing or extra weights.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        folder = Path(folder)
+        record = read_config(folder)
+        if record["family"] != cls.family:
+            raise ModelError(f"{folder} holds a model of the family {record['family']!r}, wanted {cls.family!r}")
+        try:
+            model = cls(dataclass_from_dict(cls.config_class, record["model"]))
+        except (TypeError, ValueError, KeyError) as error:
+            raise ModelError(f"{folder / CONFIG_NAME} does not describe a {cls.family} model: {error}") from error
+        path = folder / WEIGHTS_NAME
+        if not path.is_file():
+            raise ModelError(f"{folder} has no {WEIGHTS_NAME}")
+        try:
+            model.load_state_dict(load_file(path), strict=True)
+        except SafetensorError as error:
+            raise ModelError(f"{path} is damaged or cut off: {error}") from error
+        except RuntimeError as error:
+            raise ModelError(f"{path} does not fit its config: {error}") from error
+        model.training_record = record.get("training", {})
+        return model.eval()
+
+
+def read_config(folder: Path) -> dict:
+    """The parsed `config.json` of a model folder; `ModelError` where it is missing, damaged or of another version."""
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        raise ModelError(f"{folder} has no {CONFIG_NAME}: it holds no genre-gan model")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(record, dict) or not {"version", "family", "model"} <= set(record):
+        raise ModelError(f"{path} is not a genre-gan config: it needs version, family and model")
+    if record["version"] != CONFIG_VERSION:
+        raise ModelError(
+            f"{path} has config version {record['version']!r}; this genre-gan reads version {CONFIG_VERSION}. "
+            "Update genre-gan, or train the model again"
+        )
+    return record
+
+
+def dataclass_from_dict(config_class: type, values: dict) -> Any:
+    """Rebuild a (nested) dataclass strictly: an unknown or a missing name is an error."""
+    known = {field.name for field in fields(config_class)}
+    if set(values) != known:
+        wrong = ", ".join(sorted(set(values) ^ known))
+        raise ValueError(f"{config_class.__name__} does not match: {wrong}")
+    hints = get_type_hints(config_class)
+    built = {}
+    for name, value in values.items():
+        if is_dataclass(hints[name]):
+            value = dataclass_from_dict(hints[name], value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        built[name] = value
+    return config_class(**built)

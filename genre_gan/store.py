@@ -1,0 +1,170 @@
+"""Features computed once for each track, cached on disk by content and settings, and read through memory maps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from genre_gan.audio import AudioError, load_audio
+from genre_gan.dataset import DataError, Track, TrackSet
+from genre_gan.features import FeatureConfig, FeatureExtractor
+
+MIN_TRACK_S = 1.0
+SILENCE_RMS = 1e-4  # -80 dB full scale
+
+
+def default_cache_dir() -> Path:
+    return Path(os.environ.get("GENRE_GAN_CACHE", "~/.cache/genre_gan")).expanduser()
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A track that was left out, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Slices of tracks: three arrays of the same length [shape=(n,)].
+
+    Attributes:
+        track: index of the track in the store.
+        start: first frame.
+        n_frames: length in frames.
+    """
+
+    track: np.ndarray
+    start: np.ndarray
+    n_frames: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.track)
+
+
+class FeatureStore:
+    """Features of every usable track of a `TrackSet`.
+
+    Opening it computes what the cache lacks. Reading maps one file at a time, so memory does not grow with the data.
+
+    Attributes:
+        tracks: the usable tracks, in order.
+        skipped: the others, each with its reason.
+        n_frames: frames of each track [shape=(n_tracks,)].
+    """
+
+    def __init__(self, tracks: TrackSet, config: FeatureConfig, cache_dir: Path | None = None, progress: bool = False):
+        self.config = config
+        key = hashlib.sha256(json.dumps(config.cache_key(), sort_keys=True).encode()).hexdigest()[:16]
+        self.folder = (cache_dir or default_cache_dir()) / f"{config.name.removesuffix('-segment')}-{key}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        extractor = FeatureExtractor(config)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            done = pool.map(lambda i: self._prepare(tracks[i], extractor), range(len(tracks)))
+            if progress:
+                from tqdm.auto import tqdm
+
+                done = tqdm(done, total=len(tracks), desc=f"{config.name} features", unit="track", leave=False)
+            prepared = list(done)
+        usable = [i for i, result in enumerate(prepared) if not isinstance(result, Skipped)]
+        self.skipped = [result for result in prepared if isinstance(result, Skipped)]
+        if not usable:
+            reasons = "; ".join(f"{item.id}: {item.reason}" for item in self.skipped[:3])
+            raise DataError(f"none of the {len(tracks)} tracks can be used ({reasons})")
+        self.tracks = tracks.select(usable)
+        self._paths = [prepared[i] for i in usable]
+        self.n_frames = np.array([len(self._open(i)) for i in range(len(usable))])
+
+    def summary(self) -> str:
+        """Such as "loaded 999 of 1000 tracks, skipped 1: jazz.00054 (damaged)"."""
+        text = f"loaded {len(self.tracks)} of {len(self.tracks) + len(self.skipped)} tracks"
+        if self.skipped:
+            listed = "; ".join(f"{item.id} ({item.reason})" for item in self.skipped)
+            text += f", skipped {len(self.skipped)}: {listed}"
+        return text
+
+    def read(self, track: int, start: int = 0, n_frames: int | None = None) -> np.ndarray:
+        """Features float32 [shape=(n_frames, n_features)] of one track from frame `start` on."""
+        stop = None if n_frames is None else start + n_frames
+        values = self._open(track)[start:stop]
+        if values.dtype == np.int16:
+            return values.astype(np.float32) / 32768.0
+        return np.array(values)
+
+    def segments(self, tracks: np.ndarray | None = None) -> Segments:
+        """Slice tracks (all, or these indices) by the config's `segment_s`; whole tracks where it is None."""
+        chosen = np.arange(len(self.tracks)) if tracks is None else np.asarray(tracks)
+        length, minimum = self.config.segment_frames, self.config.min_segment_frames
+        rows = [row for track in chosen for row in self._slice(int(track), length, minimum)]
+        if not rows:
+            raise DataError(
+                f"no track is as long as min_segment_s ({self.config.min_segment_s or self.config.segment_s} s): use a smaller one"
+            )
+        track, start, n_frames = np.array(rows, dtype=np.int64).T
+        return Segments(track, start, n_frames)
+
+    def _slice(self, track: int, length: int | None, minimum: int | None) -> Iterator[tuple[int, int, int]]:
+        total = int(self.n_frames[track])
+        if length is None:
+            yield track, 0, total
+            return
+        for start in range(0, total, length):
+            n_frames = min(length, total - start)
+            if n_frames >= minimum:
+                yield track, start, n_frames
+
+    def _open(self, index: int) -> np.ndarray:
+        return np.load(self._paths[index], mmap_mode="r")
+
+    def _prepare(self, track: Track, extractor: FeatureExtractor) -> Path | Skipped:
+        try:
+            path = self.folder / f"{_content_hash(track.audio)}.npy"
+            if not path.exists():
+                samples = load_audio(track.audio, self.config.sample_rate_hz).samples
+                _check_usable(samples, self.config.sample_rate_hz)
+                _save_array(path, _compute(samples, extractor))
+        except (AudioError, OSError) as error:
+            return Skipped(track.id, str(error))
+        return path
+
+
+def _content_hash(audio: str | bytes) -> str:
+    data = audio if isinstance(audio, bytes) else Path(audio).read_bytes()
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _check_usable(samples: np.ndarray, sample_rate_hz: int) -> None:
+    duration_s = len(samples) / sample_rate_hz
+    if duration_s < MIN_TRACK_S:
+        raise AudioError(f"too short: {duration_s:.2f} s, at least {MIN_TRACK_S:.0f} s needed")
+    if float(np.sqrt(np.mean(np.square(samples)))) < SILENCE_RMS:
+        raise AudioError("silent")
+
+
+@torch.no_grad()
+def _compute(samples: np.ndarray, extractor: FeatureExtractor) -> np.ndarray:
+    if extractor.config.name == "waveform":
+        return np.round(np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16)[:, None]
+    return extractor(torch.from_numpy(samples)[None])[0].numpy()
+
+
+def _save_array(path: Path, values: np.ndarray) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.save(file, values)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
