@@ -1,0 +1,122 @@
+"""The genre of any sound: read in blocks, sliced, judged by the LSTM, and averaged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from genre_gan.audio import AudioError, AudioSource, read_blocks
+from genre_gan.features import FeatureExtractor
+from genre_gan.hub import packaged_weights, resolve_model_folder
+from genre_gan.models.lstm import GenreLSTM
+
+MIN_DURATION_S = 0.5
+DEFAULT_SEGMENT_S = 3.0
+_BATCH = 16
+
+
+class TimelinePoint(NamedTuple):
+    """What was heard between two moments.
+
+    Attributes:
+        start_s, end_s: seconds from the beginning.
+        genre: the most probable genre.
+        probabilities: `{genre: p}`, summing to 1.
+    """
+
+    start_s: float
+    end_s: float
+    genre: str
+    probabilities: dict[str, float]
+
+
+class Guess(NamedTuple):
+    """What a classifier says of a sound.
+
+    Attributes:
+        genre: the most probable genre.
+        probabilities: `{genre: p}`, summing to 1.
+        timeline: the same for each slice, in order.
+    """
+
+    genre: str
+    probabilities: dict[str, float]
+    timeline: tuple[TimelinePoint, ...]
+
+
+class GenreClassifier:
+    """Name the genre of recordings of any length; memory does not grow with it.
+
+    Attributes:
+        genres: the classes.
+        source: where the weights came from.
+    """
+
+    def __init__(self, model: GenreLSTM, source: str = "memory"):
+        self.model = model.eval()
+        self.genres = model.config.genres
+        self.source = source
+        self._extractor = FeatureExtractor(model.config.features)
+
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike | None = None, revision: str | None = None) -> GenreClassifier:
+        """Load the weights inside the package (no argument), of a folder, or of a Hub id.
+
+        Raises:
+            genre_gan.pretrained.ModelError: nothing there, damaged, or of another family.
+        """
+        if source is None:
+            return cls(GenreLSTM.load(packaged_weights("lstm")), "packaged weights")
+        return cls(GenreLSTM.load(resolve_model_folder(source, revision)), os.fspath(source))
+
+    def classify(self, audio: AudioSource) -> Guess:
+        """Judge a path, the bytes of a file, an open binary file, a `Clip` or `(samples, sample_rate_hz)`.
+
+        Raises:
+            genre_gan.AudioError: unreadable, or shorter than half a second.
+            FileNotFoundError: no such file.
+        """
+        spans, rows, batch = [], [], []
+        for start_s, end_s, samples in self._slices(audio):
+            spans.append((start_s, end_s))
+            if batch and (len(batch) == _BATCH or len(batch[0]) != len(samples)):
+                rows.append(self._judge(batch))
+                batch = []
+            batch.append(samples)
+        rows.append(self._judge(batch))
+        probabilities = np.concatenate(rows)
+        lengths = np.array([end_s - start_s for start_s, end_s in spans])
+        mean = self._named((probabilities * lengths[:, None]).sum(0) / lengths.sum())
+        timeline = tuple(
+            TimelinePoint(start_s, end_s, max(named, key=named.get), named)
+            for (start_s, end_s), named in zip(spans, map(self._named, probabilities))
+        )
+        return Guess(max(mean, key=mean.get), mean, timeline)
+
+    def _slices(self, audio: AudioSource) -> Iterator[tuple[float, float, np.ndarray]]:
+        """Consecutive slices; a rest shorter than half a slice joins no slice, unless it is all there is."""
+        rate_hz = self.model.config.features.sample_rate_hz
+        length = round((self.model.config.features.segment_s or DEFAULT_SEGMENT_S) * rate_hz)
+        pending, position = np.zeros(0, np.float32), 0
+        for block in read_blocks(audio, rate_hz):
+            pending = np.concatenate([pending, block])
+            while len(pending) >= length:
+                yield position / rate_hz, (position + length) / rate_hz, pending[:length]
+                pending, position = pending[length:], position + length
+        if len(pending) < (length // 2 if position else MIN_DURATION_S * rate_hz):
+            if position:
+                return
+            raise AudioError(f"the audio is too short: {len(pending) / rate_hz:.2f} s, at least {MIN_DURATION_S} s needed")
+        yield position / rate_hz, (position + len(pending)) / rate_hz, pending
+
+    @torch.inference_mode()
+    def _judge(self, batch: list[np.ndarray]) -> np.ndarray:
+        features = self._extractor(torch.from_numpy(np.stack(batch)))
+        return self.model(features).softmax(1).numpy()
+
+    def _named(self, probabilities: np.ndarray) -> dict[str, float]:
+        return {genre: float(p) for genre, p in zip(self.genres, probabilities)}

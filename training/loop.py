@@ -1,0 +1,407 @@
+"""What every training shares: arguments, processes, batches, checkpoints, signals, trackers and the loop itself.
+
+Every random draw of step k comes from (seed, k) and is made for the whole batch before the ranks divide it. So a resumed run
+and a run on several ranks go exactly where one that was never stopped, on one process, would have gone; a checkpoint needs
+no generator states.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from genre_gan.audio import write_bytes
+from genre_gan.dataset import DEFAULT_DATASET, PROTOCOLS, Split, TrackSet, load_tracks, split_segments, split_tracks
+from genre_gan.features import FeatureConfig
+from genre_gan.store import FeatureStore, Segments
+
+TRACKERS = ("tensorboard", "trackio", "wandb", "none")
+# Arguments that may change between a run and its resumption.
+_FREE_ON_RESUME = {
+    "output_dir", "cache_dir", "max_steps", "epochs", "resume", "overwrite", "keep_checkpoints", "checkpoint_every",
+    "preview_every", "log_every", "tracker", "push_to_hub", "private", "mixed_precision",
+}
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot start or go on. The message is fit for users."""
+
+
+def add_common_arguments(parser: argparse.ArgumentParser, epochs: int, batch_size: int) -> None:
+    """The options that all training scripts have."""
+    data = parser.add_argument_group("data")
+    data.add_argument("--data", action="append", metavar="SOURCE", help="Hub data set id, folder of genres, tracks.csv or folder "
+                      f"of parquet; repeat to combine several (default: {DEFAULT_DATASET})")
+    data.add_argument("--genres", nargs="+", metavar="GENRE", help="train on these genres alone")
+    data.add_argument("--split", choices=PROTOCOLS, default="track", help="what validation keeps apart (default: %(default)s)")
+    data.add_argument("--cache-dir", type=Path, help="where features are kept (default: ~/.cache/genre_gan)")
+    run = parser.add_argument_group("run")
+    run.add_argument("--output-dir", type=Path, required=True, help="folder for checkpoints, logs, previews and weights")
+    run.add_argument("--epochs", type=positive_int, default=epochs, help="passes over the data (default: %(default)s)")
+    run.add_argument("--max-steps", type=positive_int, help="stop after so many steps, whatever --epochs says")
+    run.add_argument("--batch-size", type=positive_int, default=batch_size, help="of all processes together (default: %(default)s)")
+    run.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    run.add_argument("--mixed-precision", choices=("no", "bf16"), default="no", help="(default: %(default)s)")
+    run.add_argument("--resume", action="store_true", help="go on from the newest good checkpoint in --output-dir, if there is one")
+    run.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in --output-dir")
+    run.add_argument("--checkpoint-every", type=positive_int, default=500, metavar="STEPS", help="(default: %(default)s)")
+    run.add_argument("--keep-checkpoints", type=positive_int, default=2, metavar="N", help="newest ones kept (default: %(default)s)")
+    run.add_argument("--preview-every", type=positive_int, default=500, metavar="STEPS", help="(default: %(default)s)")
+    run.add_argument("--log-every", type=positive_int, default=10, metavar="STEPS", help="(default: %(default)s)")
+    run.add_argument("--tracker", choices=TRACKERS, default="tensorboard", help="(default: %(default)s)")
+    hub = parser.add_argument_group("hub")
+    hub.add_argument("--push-to-hub", metavar="USER/REPO", help="upload the finished model there")
+    hub.add_argument("--private", action="store_true", help="make the Hub repository private")
+
+
+def positive_int(text: str) -> int:
+    """An argparse type: a whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+class Task(Protocol):
+    """What a script trains. `modules` and `optimizers` are what a checkpoint holds."""
+
+    modules: dict[str, nn.Module]
+    optimizers: dict[str, torch.optim.Optimizer]
+
+    def train_step(self, step: int) -> dict[str, Tensor]:
+        """Do step number `step` and return what to log, as tensors that nobody has waited for."""
+
+    def preview(self, step: int) -> None:
+        """Write what people would look at or listen to; on the main process alone."""
+
+
+class Run:
+    """One training run: its processes, its folder, its checkpoints and its tracker."""
+
+    def __init__(self, args: argparse.Namespace, name: str):
+        self.args = args
+        tracker = None if args.tracker == "none" else args.tracker
+        self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
+            mixed_precision=args.mixed_precision,
+            log_with=tracker,
+            project_dir=str(args.output_dir),
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=60))],
+        )
+        self.device = self.accelerator.device
+        self.rank, self.world_size = self.accelerator.process_index, self.accelerator.num_processes
+        self.command = f"python training/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}"
+        self.checkpoint_dir = args.output_dir / "checkpoints"
+        self._stop_signal: int | None = None
+        self._announce_processes()
+        if args.batch_size < self.world_size:
+            raise TrainingError(f"--batch-size {args.batch_size} is smaller than the number of processes, {self.world_size}")
+        self._prepare_folder()
+        torch.manual_seed(args.seed)  # the same initial weights on every rank
+        if tracker:
+            self.accelerator.init_trackers(name)
+
+    def say(self, message: str) -> None:
+        """Print on the main process alone."""
+        if self.accelerator.is_main_process:
+            tqdm.write(message)
+
+    def _announce_processes(self) -> None:
+        word = "process" if self.world_size == 1 else "processes"
+        self.say(f"training on {self.world_size} {word} ({self.device.type})")
+        asked = int(os.environ.get("ACCELERATE_NUM_PROCESSES", 0) or 0) or int(os.environ.get("WORLD_SIZE", 0) or 0)
+        if asked > self.world_size:
+            self.say(
+                f"{asked} processes were asked for but {self.world_size} runs; on a CPU start several with:\n"
+                f"  python -m torch.distributed.run --standalone --nproc_per_node {asked} {self.command.removeprefix('python ')}"
+            )
+
+    def _prepare_folder(self) -> None:
+        args, settings_path = self.args, self.args.output_dir / "args.json"
+        restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+        self.resume = args.resume or restarted
+        if self.accelerator.is_main_process:
+            if args.overwrite and not restarted and settings_path.exists():
+                for leftover in (self.checkpoint_dir, settings_path):
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            args.output_dir.mkdir(parents=True, exist_ok=True)
+        self.accelerator.wait_for_everyone()
+        settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k not in _FREE_ON_RESUME}
+        if settings_path.exists():
+            if not self.resume:
+                raise TrainingError(f"{args.output_dir} holds an earlier run: go on with --resume, or delete it with --overwrite")
+            before = json.loads(settings_path.read_text())
+            changed = sorted(key for key in settings if before.get(key) != settings[key])
+            if changed:
+                listed = ", ".join(f"{key} was {before.get(key)!r}, now {settings[key]!r}" for key in changed)
+                raise TrainingError(f"the run in {args.output_dir} cannot be resumed with other settings: {listed}")
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            write_bytes(settings_path, json.dumps(settings, indent=2).encode())
+
+    def load_features(self, config: FeatureConfig) -> FeatureStore:
+        """The data that the arguments name, as features; the main process fills the cache first."""
+        tracks = load_tracks(self.args.data or [DEFAULT_DATASET], self.args.genres)
+        with self.accelerator.main_process_first():
+            store = FeatureStore(tracks, config, self.args.cache_dir, progress=self.accelerator.is_main_process)
+        self.say(store.summary())
+        return store
+
+    def divide(self, batch: np.ndarray) -> np.ndarray:
+        """This rank's share of a batch: contiguous, together complete, no overlap."""
+        return np.array_split(batch, self.world_size)[self.rank]
+
+    def average_gradients(self, module: nn.Module) -> None:
+        """Replace each gradient by its mean over the ranks. Losses must be means over equal shares or weighted so."""
+        if self.world_size == 1:
+            return
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        flat = self.accelerator.reduce(torch.cat([g.flatten() for g in gradients]), reduction="mean")
+        for gradient, values in zip(gradients, flat.split([g.numel() for g in gradients])):
+            gradient.copy_(values.view_as(gradient))
+
+    def fit(self, task: Task, n_steps: int) -> bool:
+        """Train up to `n_steps`, from the newest good checkpoint on where asked; False if a signal stopped it before."""
+        for module in task.modules.values():
+            module.to(self.device)
+        first = self.load_checkpoint(task) if self.resume else 0
+        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        bar = tqdm(total=n_steps, initial=first, unit="step", disable=not self.accelerator.is_main_process, mininterval=1.0)
+        try:
+            for step in range(first, n_steps):
+                values = task.train_step(step)
+                bar.update()
+                done = step + 1
+                if done % self.args.log_every == 0 or done == n_steps:
+                    self._log(values, done, bar)
+                if self._should_stop():
+                    self.save_checkpoint(task, done)
+                    self.say(f"stopped by a signal after step {done}; go on with:\n  {self.command} --resume")
+                    return False
+                if done % self.args.checkpoint_every == 0 or done == n_steps:
+                    self.save_checkpoint(task, done)
+                if (done % self.args.preview_every == 0 or done == n_steps) and self.accelerator.is_main_process:
+                    task.preview(done)
+        finally:
+            bar.close()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            if self.args.tracker != "none":
+                self.accelerator.end_training()
+        return True
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self._stop_signal is not None:
+            raise KeyboardInterrupt
+        self._stop_signal = number
+
+    def _should_stop(self) -> bool:
+        if self.world_size == 1:
+            return self._stop_signal is not None
+        flag = torch.tensor(float(self._stop_signal is not None), device=self.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum") > 0)
+
+    def _log(self, values: dict[str, Tensor], step: int, bar: tqdm) -> None:
+        numbers = {name: float(value) for name, value in values.items()}
+        bad = [name for name, number in numbers.items() if not np.isfinite(number)]
+        if bad:
+            raise TrainingError(
+                f"training diverged at step {step}: {', '.join(bad)} is not a finite number. "
+                f"The last good checkpoint stands in {self.checkpoint_dir}; try a lower learning rate"
+            )
+        bar.set_postfix({name: f"{number:.3g}" for name, number in numbers.items()})
+        if self.args.tracker != "none":
+            self.accelerator.log(numbers, step=step)
+
+    def save_checkpoint(self, task: Task, step: int) -> None:
+        """Write modules and optimisers under a temporary name, sync, rename; then drop the oldest beyond those kept."""
+        if self.accelerator.is_main_process:
+            tensors, groups = _pack(task)
+            if not all(bool(t.isfinite().all()) for t in tensors.values() if t.is_floating_point()):
+                raise TrainingError(f"the weights at step {step} are not finite; the last good checkpoint was kept")
+            self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(dir=self.checkpoint_dir, prefix=".writing-"))
+            try:
+                save_file(tensors, temporary / "state.safetensors")
+                digest = _digest(temporary / "state.safetensors")
+                write_bytes(temporary / "state.json", json.dumps({"step": step, "groups": groups, "sha256": digest}).encode())
+                with open(temporary / "state.safetensors", "rb") as file:
+                    os.fsync(file.fileno())
+                final = self.checkpoint_dir / f"step-{step:08d}"
+                if final.exists():
+                    shutil.rmtree(final)
+                os.replace(temporary, final)
+            except OSError as error:
+                raise TrainingError(f"the checkpoint of step {step} cannot be written ({error}); the one before it is intact") from error
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+            for old in self._checkpoints()[: -self.args.keep_checkpoints]:
+                shutil.rmtree(old)
+            for leftover in self.checkpoint_dir.glob(".writing-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted(self.checkpoint_dir.glob("step-*"))
+
+    def load_checkpoint(self, task: Task) -> int:
+        """Restore the newest checkpoint that is whole and return its step; 0 where there is none."""
+        for folder in reversed(self._checkpoints()):
+            try:
+                state = json.loads((folder / "state.json").read_text())
+                if _digest(folder / "state.safetensors") != state["sha256"]:
+                    raise ValueError("its checksum does not match")
+            except (OSError, ValueError, KeyError) as error:
+                self.say(f"checkpoint {folder.name} is damaged ({error}); trying the one before it")
+                continue
+            _unpack(task, load_file(folder / "state.safetensors"), state["groups"])
+            self.say(f"resumed from step {state['step']}")
+            return state["step"]
+        self.say("no checkpoint to resume from: starting at step 0")
+        return 0
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _pack(task: Task) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, groups = {}, {}
+    for name, module in task.modules.items():
+        for key, value in module.state_dict().items():
+            tensors[f"module.{name}.{key}"] = value.detach().cpu().clone().contiguous()
+    for name, optimizer in task.optimizers.items():
+        state = optimizer.state_dict()
+        groups[name] = state["param_groups"]
+        for index, values in state["state"].items():
+            for key, value in values.items():
+                if value is not None:
+                    tensors[f"optimizer.{name}.{index}.{key}"] = torch.as_tensor(value).detach().cpu().clone().contiguous()
+    return tensors, groups
+
+
+def _unpack(task: Task, tensors: dict[str, Tensor], groups: dict[str, Any]) -> None:
+    for name, module in task.modules.items():
+        prefix = f"module.{name}."
+        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, strict=True)
+    for name, optimizer in task.optimizers.items():
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith(f"optimizer.{name}."):
+                index, field = key.removeprefix(f"optimizer.{name}.").split(".", 1)
+                state.setdefault(int(index), {})[field] = value
+        optimizer.load_state_dict({"state": state, "param_groups": groups[name]})
+
+
+def split_store(store: FeatureStore, protocol: str, seed: int) -> tuple[Split, Segments, Segments]:
+    """Split a store by `protocol` and slice both sides: the split, the training and the validation segments."""
+    if protocol == "segment":
+        segments = store.segments()
+        split = split_segments(len(segments), seed=seed)
+        return split, pick(segments, split.train), pick(segments, split.valid)
+    split = split_tracks(store.tracks, protocol, seed=seed)
+    return split, store.segments(split.train), store.segments(split.valid)
+
+
+def pick(segments: Segments, indices: np.ndarray) -> Segments:
+    """Some of the segments, in the given order."""
+    return Segments(segments.track[indices], segments.start[indices], segments.n_frames[indices])
+
+
+class SegmentLoader:
+    """Batches of segments, the next one read in the background while this one is used.
+
+    Batch k is a function of (seed, k) alone: epoch k // batches_per_epoch is a permutation of all segments, so none is lost and
+    none comes twice. A last batch too small for all ranks joins the one before it.
+    """
+
+    def __init__(self, store: FeatureStore, segments: Segments, batch_size: int, seed: int, run: Run):
+        self.store, self.segments, self.batch_size, self.seed, self.run = store, segments, min(batch_size, len(segments)), seed, run
+        full, rest = divmod(len(segments), self.batch_size)
+        self.batches_per_epoch = full + (rest >= run.world_size)
+        genre_id = {genre: i for i, genre in enumerate(store.tracks.genres)}
+        self.genre_ids = np.array([genre_id[genre] for genre in store.tracks.genre_names])[segments.track]
+        self.length = int(segments.n_frames.max())
+        self._pool = ThreadPoolExecutor(1)
+        self._next: tuple[int, Any] | None = None
+
+    def indices(self, step: int) -> np.ndarray:
+        """The segments of the whole batch number `step`."""
+        epoch, position = divmod(step, self.batches_per_epoch)
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.segments))
+        stop = None if position == self.batches_per_epoch - 1 else (position + 1) * self.batch_size
+        return order[position * self.batch_size : stop]
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor, float]:
+        """This rank's features Tensor[B x T x F], lengths (B,), genre ids (B,), and the weight of its mean loss."""
+        future = self._next[1] if self._next and self._next[0] == step else self._pool.submit(self._read, step)
+        result = future.result()
+        self._next = (step + 1, self._pool.submit(self._read, step + 1))
+        return result
+
+    def _read(self, step: int) -> tuple[Tensor, Tensor, Tensor, float]:
+        everyone = self.indices(step)
+        mine = self.run.divide(everyone)
+        features = torch.zeros(len(mine), self.length, self.store.config.n_features)
+        for row, index in enumerate(mine):
+            n_frames = int(self.segments.n_frames[index])
+            values = self.store.read(int(self.segments.track[index]), int(self.segments.start[index]), n_frames)
+            features[row, :n_frames] = torch.from_numpy(values)
+        n_frames = torch.from_numpy(self.segments.n_frames[mine])
+        genre_ids = torch.from_numpy(self.genre_ids[mine])
+        weight = len(mine) * self.run.world_size / len(everyone)
+        device = self.run.device
+        return features.to(device), n_frames.to(device), genre_ids.to(device), weight
+
+
+def count_steps(args: argparse.Namespace, batches_per_epoch: int) -> int:
+    """Steps that `--epochs` and `--max-steps` allow."""
+    n_steps = args.epochs * batches_per_epoch
+    return n_steps if args.max_steps is None else min(n_steps, args.max_steps)
+
+
+def training_record(run: Run, store: FeatureStore, split: Split, n_steps: int) -> dict:
+    """What a finished model says of its origin."""
+    genres: Sequence[str] = store.tracks.genre_names
+    return {
+        "command": run.command,
+        "data": [Path(source).name if Path(source).exists() else source for source in run.args.data or [DEFAULT_DATASET]],
+        "tracks": len(store.tracks),
+        "skipped": len(store.skipped),
+        "tracks_per_genre": {genre: genres.count(genre) for genre in store.tracks.genres},
+        "split": split.protocol + (" (slices of a track on both sides)" if split.leaks else ""),
+        "steps": n_steps,
+        "seed": run.args.seed,
+    }
+
+
+def run_script(main_function, args: argparse.Namespace) -> None:
+    """Run a script's work; errors that users can mend end it with one line instead of a traceback."""
+    try:
+        main_function(args)
+    except (TrainingError, ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
