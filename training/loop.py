@@ -91,6 +91,9 @@ class Task(Protocol):
     def train_step(self, step: int) -> dict[str, Tensor]:
         """Do step number `step` and return what to log, as tensors that nobody has waited for."""
 
+    def watch(self, values: dict[str, float], step: int) -> None:
+        """Look at the logged numbers and say what is wrong, if anything."""
+
     def preview(self, step: int) -> None:
         """Write what people would look at or listen to; on the main process alone."""
 
@@ -193,7 +196,7 @@ class Run:
                 bar.update()
                 done = step + 1
                 if done % self.args.log_every == 0 or done == n_steps:
-                    self._log(values, done, bar)
+                    task.watch(self._log(values, done, bar), done)
                 if self._should_stop():
                     self.save_checkpoint(task, done)
                     self.say(f"stopped by a signal after step {done}; go on with:\n  {self.command} --resume")
@@ -221,7 +224,7 @@ class Run:
         flag = torch.tensor(float(self._stop_signal is not None), device=self.device)
         return bool(self.accelerator.reduce(flag, reduction="sum") > 0)
 
-    def _log(self, values: dict[str, Tensor], step: int, bar: tqdm) -> None:
+    def _log(self, values: dict[str, Tensor], step: int, bar: tqdm) -> dict[str, float]:
         numbers = {name: float(value) for name, value in values.items()}
         bad = [name for name, number in numbers.items() if not np.isfinite(number)]
         if bad:
@@ -232,6 +235,7 @@ class Run:
         bar.set_postfix({name: f"{number:.3g}" for name, number in numbers.items()})
         if self.args.tracker != "none":
             self.accelerator.log(numbers, step=step)
+        return numbers
 
     def save_checkpoint(self, task: Task, step: int) -> None:
         """Write modules and optimisers under a temporary name, sync, rename; then drop the oldest beyond those kept."""

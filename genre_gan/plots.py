@@ -1,0 +1,33 @@
+"""Pictures of sound and of training, drawn without a display."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from genre_gan.audio import Clip
+from genre_gan.features import FeatureConfig, FeatureExtractor
+
+
+def mel_figure(clips: Sequence[Clip], titles: Sequence[str], columns: int = 1) -> Figure:
+    """Mel spectrograms of `clips` in one sheet, all on one colour scale from -60 to 20 dB."""
+    rows = -(-len(clips) // columns)
+    figure = Figure(figsize=(6.4 * columns, 2.4 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, clip, title in zip(figure.subplots(rows, columns, squeeze=False).flat, clips, titles):
+        extractor = FeatureExtractor(FeatureConfig("log-mel", clip.sample_rate_hz, n_fft=1024, hop_length=256, n_mels=96))
+        level_db = extractor(torch.from_numpy(np.ascontiguousarray(clip.samples))[None])[0].T.numpy()
+        extent = (0.0, clip.duration_s, 0, len(level_db))
+        axes.imshow(level_db, origin="lower", aspect="auto", extent=extent, vmin=-60, vmax=20, cmap="magma")
+        axes.set(title=title, xlabel="seconds", ylabel="mel band")
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write `figure` as a picture."""
+    figure.savefig(path, dpi=110)
