@@ -145,8 +145,8 @@ class Run:
         self.resume = args.resume or restarted
         if self.accelerator.is_main_process:
             if args.overwrite and not restarted and settings_path.exists():
-                for leftover in (self.checkpoint_dir, settings_path):
-                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+                shutil.rmtree(self.checkpoint_dir, ignore_errors=True)
+                settings_path.unlink()
             args.output_dir.mkdir(parents=True, exist_ok=True)
         self.accelerator.wait_for_everyone()
         settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k not in _FREE_ON_RESUME}

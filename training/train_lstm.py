@@ -81,7 +81,7 @@ class LSTMTask:
         self.model = GenreLSTM(config)
         self._set_feature_statistics(train)
         self.average = copy.deepcopy(self.model).eval()  # exponential moving average of the weights
-        learning_rate = args.learning_rate or (0.001 if args.optimizer == "adam" else 0.01)
+        self.learning_rate = learning_rate = args.learning_rate or (0.001 if args.optimizer == "adam" else 0.01)
         if args.optimizer == "adam":
             self.optimizer = torch.optim.AdamW(self.model.parameters(), learning_rate, weight_decay=args.weight_decay)
         else:
@@ -94,6 +94,7 @@ class LSTMTask:
             raise ValueError(f"no training slice is long enough for: {', '.join(missing)}; use a smaller --segment-s")
         self.class_weights = torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32, device=run.device)
         self.n_steps = count_steps(args, self.loader.batches_per_epoch)
+        self.schedule_steps = args.epochs * self.loader.batches_per_epoch
 
     def _set_feature_statistics(self, train: Segments) -> None:
         """Mean and deviation of each feature over up to 200 training slices, spread evenly."""
@@ -120,7 +121,7 @@ class LSTMTask:
         self.run.average_gradients(self.model)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for group in self.optimizer.param_groups:
-            group["lr"] = group.setdefault("base_lr", group["lr"]) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * step / self.n_steps)))
+            group["lr"] = self.learning_rate * (0.51 + 0.49 * np.cos(np.pi * step / self.schedule_steps))
         self.optimizer.step()
         decay = min(EMA_DECAY, (1 + step) / (10 + step))
         with torch.no_grad():

@@ -1,0 +1,110 @@
+import io
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+
+from genre_gan import AudioError, Clip, GenreClassifier, GenreGenerator, load_audio
+from genre_gan.genres import GENRES
+from genre_gan.models.lstm import GenreLSTM
+from genre_gan.models.waveform import WaveformGenerator
+from genre_gan.pretrained import ModelError
+from tests.conftest import synthesize
+from tests.test_models import TINY_LSTM, tiny_gan
+
+
+@pytest.fixture
+def generator() -> GenreGenerator:
+    return GenreGenerator(WaveformGenerator(tiny_gan(n_samples=22_050)))
+
+
+@pytest.fixture
+def classifier() -> GenreClassifier:
+    return GenreClassifier(GenreLSTM(TINY_LSTM))
+
+
+@pytest.mark.parametrize("duration_s", [1.0, 3.7, 120])
+def test_clips_have_the_asked_length_level_and_ends(generator, duration_s):
+    clip = generator.generate("blues", duration_s, seed=7)
+    assert clip.samples.dtype == np.float32 and clip.samples.shape == (round(duration_s * 22_050),)
+    assert 0.5 < np.abs(clip.samples).max() <= 0.9
+    assert abs(clip.samples.mean()) < 1e-3
+    assert clip.samples[0] == clip.samples[-1] == 0.0
+
+
+def test_a_seed_decides_and_a_blend_is_a_genre(generator):
+    first, again = (generator.generate("blues", 2.0, seed=7).samples for _ in range(2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, generator.generate("blues", 2.0, seed=8).samples)
+    assert not np.array_equal(first, generator.generate("metal", 2.0, seed=7).samples)
+    assert not np.array_equal(first, generator.generate({"blues": 0.5, "metal": 0.5}, 2.0, seed=7).samples)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("polka",), "allowed: blues, metal"),
+        (("blues", 0), "duration_s must be from 1 to 120"),
+        (("blues", float("nan")), "duration_s"),
+        (("blues", 1e9), "duration_s"),
+        (("blues", "long"), "duration_s"),
+        (("blues", 2.0, -1), "seed must be"),
+        (("blues", 2.0, 1.5), "seed must be"),
+    ],
+)
+def test_what_cannot_be_generated_is_refused(generator, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        generator.generate(*arguments)
+
+
+def test_every_kind_of_source_is_classified_alike(classifier, tmp_path):
+    path = Clip(synthesize(220, 2, 5.0, seed=1), 22_050).save(tmp_path / "a.wav")
+    guesses = [classifier.classify(s) for s in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), load_audio(path))]
+    assert all(guess == guesses[0] for guess in guesses)
+    guess = guesses[0]
+    assert set(guess.probabilities) == {"blues", "metal"} and sum(guess.probabilities.values()) == pytest.approx(1.0)
+    assert guess.genre == max(guess.probabilities, key=guess.probabilities.get)
+    assert [(point.start_s, point.end_s) for point in guess.timeline] == [(i, i + 1) for i in range(5)]
+
+
+def test_a_slice_alone_equals_the_model_by_hand(classifier):
+    samples = synthesize(220, 2, 1.0, seed=1)
+    features = classifier._extractor(torch.from_numpy(samples)[None])
+    by_hand = classifier.model(features).softmax(1)[0].detach().numpy()
+    guess = classifier.classify((samples, 22_050))
+    assert np.allclose(list(guess.probabilities.values()), by_hand, atol=1e-6)
+
+
+def test_sound_too_short_is_refused_and_long_sound_stays_out_of_memory(classifier, tmp_path):
+    with pytest.raises(AudioError, match="too short"):
+        classifier.classify((np.zeros(100, np.float32), 22_050))
+    minute = synthesize(220, 2, 60.0, seed=1)
+    path = Clip(np.tile(minute, 10), 22_050).save(tmp_path / "long.flac")
+    tracemalloc.start()
+    guess = classifier.classify(path)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(guess.timeline) == 600
+    assert peak_bytes < 20e6  # the samples of ten minutes alone are 53 MB
+
+
+def test_weights_ship_with_the_package():
+    generator, classifier = GenreGenerator.from_pretrained(), GenreClassifier.from_pretrained()
+    assert generator.genres == classifier.genres == GENRES
+    assert generator.model.training_record["command"] and classifier.model.training_record["split"]
+    clip = generator.generate("jazz", 2.0, seed=1)
+    assert sum(classifier.classify(clip).probabilities.values()) == pytest.approx(1.0)
+
+
+def test_a_folder_loads_and_a_wrong_source_is_explained(tmp_path, generator, monkeypatch):
+    folder = generator.model.save_pretrained(tmp_path / "model")
+    again = GenreGenerator.from_pretrained(folder)
+    assert np.array_equal(again.generate("blues", 1.0, 3).samples, generator.generate("blues", 1.0, 3).samples)
+    with pytest.raises(ModelError, match="wanted 'lstm'"):
+        GenreClassifier.from_pretrained(folder)
+    with pytest.raises(ModelError, match="neither a folder nor a Hub id"):
+        GenreGenerator.from_pretrained("no such/folder/here")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="cannot be reached"):
+        GenreGenerator.from_pretrained("somebody/nothing")
