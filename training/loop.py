@@ -113,7 +113,7 @@ class Run:
         )
         self.device = self.accelerator.device
         self.rank, self.world_size = self.accelerator.process_index, self.accelerator.num_processes
-        self.command = f"python training/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}"
+        self.command = f"python training/{Path(sys.argv[0]).name} {shlex.join(_lasting_arguments(sys.argv[1:]))}"
         self.checkpoint_dir = args.output_dir / "checkpoints"
         self._stop_signal: int | None = None
         self._announce_processes()
@@ -283,6 +283,15 @@ class Run:
             return state["step"]
         self.say("no checkpoint to resume from: starting at step 0")
         return 0
+
+
+def _lasting_arguments(argv: list[str]) -> list[str]:
+    """A command line without what belongs to one machine or one attempt."""
+    kept = [argument for argument in argv if argument not in ("--overwrite", "--resume")]
+    if "--cache-dir" in kept:
+        position = kept.index("--cache-dir")
+        del kept[position : position + 2]
+    return kept
 
 
 def _digest(path: Path) -> str:
