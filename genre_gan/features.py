@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from genre_gan.audio import SAMPLE_RATE_HZ
 
+_FRAMES_AT_ONCE = 128  # what lies between the steps then stays in the processor's cache
+_BAND_GROUPS = 8
 FEATURE_NAMES = ("decibel", "mfcc", "mfcc-segment", "log-mel", "waveform")
 
 
@@ -95,9 +97,16 @@ class FeatureExtractor(nn.Module):
             return
         from librosa.filters import mel
 
-        filters = mel(sr=config.sample_rate_hz, n_fft=config.n_fft, n_mels=config.n_mels)
+        filters = torch.from_numpy(mel(sr=config.sample_rate_hz, n_fft=config.n_fft, n_mels=config.n_mels))
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
-        self.register_buffer("mel_filters", torch.from_numpy(filters).T.contiguous(), persistent=False)  # (n_bins, n_mels)
+        self._bin_ranges = []
+        for group, bands in enumerate(filters.split(math.ceil(config.n_mels / _BAND_GROUPS))):
+            used = bands.any(0).nonzero()[:, 0]
+            low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
+            self._bin_ranges.append((2 * low, 2 * high))
+            # each bin twice, for the squares of its real and its imaginary part
+            weights = bands[:, low:high].repeat_interleave(2, 1).T.contiguous()
+            self.register_buffer(f"mel_filters_{group}", weights, persistent=False)
         self.register_buffer("dct", _dct_matrix(config.n_mels, config.n_mfcc), persistent=False)  # (n_mels, n_mfcc)
 
     def forward(self, samples: Tensor) -> Tensor:
@@ -114,12 +123,17 @@ class FeatureExtractor(nn.Module):
         return level_db @ self.dct
 
     def _log_mel(self, samples: Tensor) -> Tensor:
-        spectrum = torch.stft(
-            samples, self.config.n_fft, self.config.hop_length, window=self.window, pad_mode="constant", return_complex=True
-        )
-        power = torch.view_as_real(spectrum).square().sum(-1)  # (B, n_bins, T)
-        mel_power = power.transpose(1, 2) @ self.mel_filters
+        config = self.config
+        padded = nn.functional.pad(samples, (config.n_fft // 2, config.n_fft // 2))
+        frames = padded.unfold(1, config.n_fft, config.hop_length)  # (B, T, n_fft), a view
+        mel_power = torch.cat([self._mel_power(part) for part in frames.split(_FRAMES_AT_ONCE, 1)], 1)
         return 10.0 * mel_power.clamp_min(1e-10).log10()
+
+    def _mel_power(self, frames: Tensor) -> Tensor:
+        """Filter by groups of bands, each over the few bins that it needs: a full product would be mostly zeros."""
+        squares = torch.view_as_real(torch.fft.rfft(frames * self.window)).flatten(2).square()  # (B, T, 2 * n_bins)
+        groups = enumerate(self._bin_ranges)
+        return torch.cat([squares[..., a:b] @ getattr(self, f"mel_filters_{group}") for group, (a, b) in groups], 2)
 
     def _decibel(self, samples: Tensor) -> Tensor:
         level_db = 20.0 * samples.abs().clamp_min(1e-5).log10()
