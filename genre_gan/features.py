@@ -136,8 +136,8 @@ class FeatureExtractor(nn.Module):
         return torch.cat([squares[..., a:b] @ getattr(self, f"mel_filters_{group}") for group, (a, b) in groups], 2)
 
     def _decibel(self, samples: Tensor) -> Tensor:
-        level_db = 20.0 * samples.abs().clamp_min(1e-5).log10()
-        level_db = torch.where(level_db < self.config.threshold_db, 0.0, level_db)
+        level_db = samples.abs().clamp_min_(1e-5).log10_().mul_(20.0)
+        level_db.masked_fill_(level_db < self.config.threshold_db, 0.0)
         padding = -level_db.shape[1] % self.config.hop_length
         level_db = nn.functional.pad(level_db, (0, padding))
         return level_db.unflatten(1, (-1, self.config.hop_length))
