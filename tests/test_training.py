@@ -91,3 +91,13 @@ def test_previews_are_written_and_wrong_data_is_one_line(music_folder, tmp_path)
     wrong = launch("train_cgan.py", *arguments_for("train_cgan.py", tmp_path / "nowhere", tmp_path / "other", 1))
     assert wrong.returncode != 0
     assert "error: " in wrong.stderr and "Traceback" not in wrong.stderr
+
+
+def test_accelerate_launch_that_runs_fewer_processes_than_asked_is_told(music_folder, tmp_path):
+    start = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    command = [*start, ROOT / "training" / "train_cgan.py", *arguments_for("train_cgan.py", music_folder, tmp_path / "run", 1)]
+    run = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=240)
+    assert run.returncode == 0, run.stderr
+    output = run.stdout + run.stderr
+    assert "2 processes were asked for but 1 runs" in output
+    assert "--nproc_per_node 2 training/train_cgan.py" in output

@@ -132,7 +132,7 @@ class Run:
     def _announce_processes(self) -> None:
         word = "process" if self.world_size == 1 else "processes"
         self.say(f"training on {self.world_size} {word} ({self.device.type})")
-        asked = int(os.environ.get("ACCELERATE_NUM_PROCESSES", 0) or 0) or int(os.environ.get("WORLD_SIZE", 0) or 0)
+        asked = _processes_asked_for()
         if asked > self.world_size:
             self.say(
                 f"{asked} processes were asked for but {self.world_size} runs; on a CPU start several with:\n"
@@ -283,6 +283,25 @@ class Run:
             return state["step"]
         self.say("no checkpoint to resume from: starting at step 0")
         return 0
+
+
+def _processes_asked_for() -> int:
+    """The `--num_processes` of the `accelerate launch` that started this process, else 1: nothing else tells of it.
+
+    On a CPU `accelerate launch` runs one process whatever that option says, unless MPI is set up.
+    """
+    import psutil
+
+    try:
+        words = psutil.Process().parent().cmdline()
+    except (psutil.Error, AttributeError):
+        return 1
+    for position, word in enumerate(words):
+        name, _, value = word.replace("-", "_").partition("=")
+        if name == "__num_processes":
+            value = value or "".join(words[position + 1 : position + 2])
+            return int(value) if value.isdigit() else 1
+    return 1
 
 
 def _lasting_arguments(argv: list[str]) -> list[str]:
