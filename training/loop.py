@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ TRACKERS = ("tensorboard", "trackio", "wandb", "none")
 # Arguments that may change between a run and its resumption.
 _FREE_ON_RESUME = {
     "output_dir", "cache_dir", "max_steps", "epochs", "resume", "overwrite", "keep_checkpoints", "checkpoint_every",
-    "preview_every", "log_every", "tracker", "push_to_hub", "private", "mixed_precision",
+    "preview_every", "log_every", "tracker", "push_to_hub", "private", "mixed_precision", "learning_rate",
 }
 
 
@@ -169,10 +169,6 @@ class Run:
             store = FeatureStore(tracks, config, self.args.cache_dir, progress=self.accelerator.is_main_process)
         self.say(store.summary())
         return store
-
-    def divide(self, batch: np.ndarray) -> np.ndarray:
-        """This rank's share of a batch: contiguous, together complete, no overlap."""
-        return np.array_split(batch, self.world_size)[self.rank]
 
     def average_gradients(self, module: nn.Module) -> None:
         """Replace each gradient by its mean over the ranks. Losses must be means over equal shares or weighted so."""
@@ -364,50 +360,125 @@ def pick(segments: Segments, indices: np.ndarray) -> Segments:
     return Segments(segments.track[indices], segments.start[indices], segments.n_frames[indices])
 
 
-class SegmentLoader:
-    """Batches of segments, the next one read in the background while this one is used.
+class Batch(NamedTuple):
+    """This rank's share of one step.
 
-    Batch k is a function of (seed, k) alone: epoch k // batches_per_epoch is a permutation of all segments, so none is lost and
-    none comes twice. A last batch too small for all ranks joins the one before it.
+    Attributes:
+        features: Tensor[B x T x F], zero beyond a slice's end.
+        n_frames: (B,) lengths without that padding.
+        genre_ids: (B,).
+        noise_seed: from which draws for the whole batch come, the same on every rank.
+        share: which rows of the whole batch these are.
+        weight: of this rank's mean loss, so that the mean over ranks is the mean over the whole batch.
+        n_everyone: size of the whole batch.
     """
 
-    def __init__(self, store: FeatureStore, segments: Segments, batch_size: int, seed: int, run: Run):
-        self.store, self.segments, self.batch_size, self.seed, self.run = store, segments, min(batch_size, len(segments)), seed, run
-        full, rest = divmod(len(segments), self.batch_size)
-        self.batches_per_epoch = full + (rest >= run.world_size)
+    features: Tensor
+    n_frames: Tensor
+    genre_ids: Tensor
+    noise_seed: int
+    share: slice
+    weight: float
+    n_everyone: int
+
+    def randn(self, *shape: int, draw: int = 0) -> Tensor:
+        """Normal noise Tensor[B x *shape] for these rows; `draw` tells several draws of one step apart."""
+        generator = torch.Generator().manual_seed(self.noise_seed + draw)
+        return torch.randn(self.n_everyone, *shape, generator=generator)[self.share].to(self.features.device)
+
+
+class Loader:
+    """Batches of slices, the next one read in the background while this one is used.
+
+    Batch k is a function of (seed, k) alone. Subclasses choose its slices.
+    """
+
+    def __init__(self, store: FeatureStore, length: int, seed: int, run: Run):
+        self.store, self.length, self.seed, self.run = store, length, seed, run
         genre_id = {genre: i for i, genre in enumerate(store.tracks.genres)}
-        self.genre_ids = np.array([genre_id[genre] for genre in store.tracks.genre_names])[segments.track]
-        self.length = int(segments.n_frames.max())
+        self.track_genre_ids = np.array([genre_id[genre] for genre in store.tracks.genre_names])
         self._pool = ThreadPoolExecutor(1)
         self._next: tuple[int, Any] | None = None
 
-    def indices(self, step: int) -> np.ndarray:
-        """The segments of the whole batch number `step`."""
-        epoch, position = divmod(step, self.batches_per_epoch)
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.segments))
-        stop = None if position == self.batches_per_epoch - 1 else (position + 1) * self.batch_size
-        return order[position * self.batch_size : stop]
+    def choose(self, step: int) -> Segments:
+        """The slices of the whole batch number `step`."""
+        raise NotImplementedError
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor, float]:
-        """This rank's features Tensor[B x T x F], lengths (B,), genre ids (B,), and the weight of its mean loss."""
+    def batch(self, step: int) -> Batch:
+        """This rank's share of batch number `step`."""
         future = self._next[1] if self._next and self._next[0] == step else self._pool.submit(self._read, step)
         result = future.result()
         self._next = (step + 1, self._pool.submit(self._read, step + 1))
         return result
 
-    def _read(self, step: int) -> tuple[Tensor, Tensor, Tensor, float]:
-        everyone = self.indices(step)
-        mine = self.run.divide(everyone)
+    def _read(self, step: int) -> Batch:
+        everyone = self.choose(step)
+        rows = np.array_split(np.arange(len(everyone)), self.run.world_size)[self.run.rank]
+        mine = pick(everyone, rows)
         features = torch.zeros(len(mine), self.length, self.store.config.n_features)
-        for row, index in enumerate(mine):
-            n_frames = int(self.segments.n_frames[index])
-            values = self.store.read(int(self.segments.track[index]), int(self.segments.start[index]), n_frames)
-            features[row, :n_frames] = torch.from_numpy(values)
-        n_frames = torch.from_numpy(self.segments.n_frames[mine])
-        genre_ids = torch.from_numpy(self.genre_ids[mine])
-        weight = len(mine) * self.run.world_size / len(everyone)
+        for row, (track, start, n_frames) in enumerate(zip(mine.track, mine.start, mine.n_frames)):
+            features[row, :n_frames] = torch.from_numpy(self.store.read(int(track), int(start), int(n_frames)))
         device = self.run.device
-        return features.to(device), n_frames.to(device), genre_ids.to(device), weight
+        return Batch(
+            features.to(device),
+            torch.from_numpy(mine.n_frames).to(device),
+            torch.from_numpy(self.track_genre_ids[mine.track]).to(device),
+            int(np.random.SeedSequence([self.seed, step, 1]).generate_state(1)[0]) << 8,
+            slice(int(rows[0]), int(rows[-1]) + 1),
+            len(mine) * self.run.world_size / len(everyone),
+            len(everyone),
+        )
+
+
+class SegmentLoader(Loader):
+    """Epochs of fixed segments: epoch e is a permutation of all of them, so that none is lost and none comes twice.
+
+    A last batch too small for all ranks joins the one before it.
+    """
+
+    def __init__(self, store: FeatureStore, segments: Segments, batch_size: int, seed: int, run: Run):
+        super().__init__(store, int(segments.n_frames.max()), seed, run)
+        self.segments, self.batch_size = segments, min(batch_size, len(segments))
+        full, rest = divmod(len(segments), self.batch_size)
+        self.batches_per_epoch = full + (rest >= run.world_size)
+        self.genre_ids = self.track_genre_ids[segments.track]
+
+    def choose(self, step: int) -> Segments:
+        epoch, position = divmod(step, self.batches_per_epoch)
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.segments))
+        stop = None if position == self.batches_per_epoch - 1 else (position + 1) * self.batch_size
+        return pick(self.segments, order[position * self.batch_size : stop])
+
+
+class CropLoader(Loader):
+    """Random crops of one length, the genres as even as the batch size allows, longer tracks drawn more often."""
+
+    def __init__(self, store: FeatureStore, tracks: np.ndarray, length: int, batch_size: int, seed: int, run: Run):
+        super().__init__(store, length, seed, run)
+        tracks = tracks[store.n_frames[tracks] >= length]
+        if len(tracks) == 0:
+            raise ValueError(f"no track is as long as a crop of {length / store.config.frame_rate_hz:.1f} s; use a shorter one")
+        self.batch_size = batch_size
+        self.batches_per_epoch = max(1, int(store.n_frames[tracks].sum()) // (length * batch_size))
+        self.by_genre = [tracks[self.track_genre_ids[tracks] == genre] for genre in np.unique(self.track_genre_ids[tracks])]
+
+    def choose(self, step: int) -> Segments:
+        rng = np.random.default_rng([self.seed, step])
+        genres = np.resize(rng.permutation(len(self.by_genre)), self.batch_size)
+        tracks = np.empty(self.batch_size, np.int64)
+        for row, genre in enumerate(genres):
+            frames = self.store.n_frames[self.by_genre[genre]]
+            tracks[row] = rng.choice(self.by_genre[genre], p=frames / frames.sum())
+        starts = rng.integers(0, self.store.n_frames[tracks] - self.length + 1)
+        return Segments(tracks, starts, np.full(self.batch_size, self.length))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
+    """Move an exponential moving average of weights; the first steps count for more."""
+    decay = min(decay, (1 + step) / (10 + step))
+    for mean, value in zip(average.parameters(), model.parameters()):
+        mean.lerp_(value, 1.0 - decay)
 
 
 def count_steps(args: argparse.Namespace, batches_per_epoch: int) -> int:

@@ -78,21 +78,14 @@ class WaveformGANTask:
         self._warned = False
 
     def train_step(self, step: int) -> dict[str, Tensor]:
-        features, _, genre_ids, weight = self.loader.batch(step)
-        real = F.pad(features[..., 0], (0, self.config.n_samples))[:, : self.config.n_samples]
-        everyone = torch.randn(
-            2, len(self.loader.indices(step)), self.config.latent_dim, generator=torch.Generator().manual_seed(self._noise_seed(step))
-        )
-        mine = self.run.divide(np.arange(everyone.shape[1]))
-        z_d, z_g = everyone[:, mine].to(self.run.device)
-        labels = F.one_hot(genre_ids, len(self.genres)).float()
+        batch = self.loader.batch(step)
+        real = F.pad(batch.features[..., 0], (0, self.config.n_samples))[:, : self.config.n_samples]
+        z_d, z_g = (batch.randn(self.config.latent_dim, draw=draw) for draw in range(2))
+        labels = F.one_hot(batch.genre_ids, len(self.genres)).float()
 
-        loss_d, real_logit, fake_logit = self._train_discriminator(real, z_d, genre_ids, labels, weight)
-        loss_g = self._train_generator(z_g, genre_ids, labels, weight)
+        loss_d, real_logit, fake_logit = self._train_discriminator(real, z_d, batch.genre_ids, labels, batch.weight)
+        loss_g = self._train_generator(z_g, batch.genre_ids, labels, batch.weight)
         return {"loss D": loss_d, "loss G": loss_g, "logit real": real_logit, "logit fake": fake_logit}
-
-    def _noise_seed(self, step: int) -> int:
-        return int(np.random.SeedSequence([self.run.args.seed, step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
     def _train_discriminator(self, real: Tensor, z: Tensor, genre_ids: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, ...]:
         with self.run.accelerator.autocast():

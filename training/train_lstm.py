@@ -25,7 +25,9 @@ from genre_gan.features import FeatureConfig
 from genre_gan.hub import push_model_folder
 from genre_gan.models.lstm import POOLINGS, GenreLSTM, LSTMConfig
 from genre_gan.store import FeatureStore, Segments
-from training.loop import Run, SegmentLoader, add_common_arguments, count_steps, run_script, split_store, training_record
+from training.loop import (
+    Run, SegmentLoader, add_common_arguments, count_steps, run_script, split_store, training_record, update_average,
+)
 
 FEATURES = ("decibel", "mfcc", "mfcc-segment", "log-mel")
 EMA_DECAY = 0.998
@@ -107,15 +109,16 @@ class LSTMTask:
     def train_step(self, step: int) -> dict[str, Tensor]:
         args = self.run.args
         torch.manual_seed(hash((args.seed, step, self.run.rank)) % 2**63)  # dropout and augmentation
-        features, n_frames, genre_ids, weight = self.loader.batch(step)
+        batch = self.loader.batch(step)
+        features, genre_ids = batch.features, batch.genre_ids
         targets = F.one_hot(genre_ids, len(self.class_weights)).float()
         if args.augment:
             features, targets = augment(features, targets, self.model.feature_mean)
         self.model.train()
         with self.run.accelerator.autocast():
-            logits = self.model(features, n_frames)
+            logits = self.model(features, batch.n_frames)
         losses = -(targets * self.class_weights * logits.float().log_softmax(1)).sum(1)
-        loss = losses.mean() * weight
+        loss = losses.mean() * batch.weight
         self.optimizer.zero_grad()
         loss.backward()
         self.run.average_gradients(self.model)
@@ -123,10 +126,7 @@ class LSTMTask:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * (0.51 + 0.49 * np.cos(np.pi * step / self.schedule_steps))
         self.optimizer.step()
-        decay = min(EMA_DECAY, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for mean, value in zip(self.average.parameters(), self.model.parameters()):
-                mean.lerp_(value, 1.0 - decay)
+        update_average(self.average, self.model, step, EMA_DECAY)
         accuracy = (logits.argmax(1) == genre_ids).float().mean()
         return {"loss": loss.detach(), "train accuracy": accuracy}
 

@@ -1,0 +1,170 @@
+"""Train the vocoder that turns log-mel spectrograms into sound.
+
+    python training/train_vocoder.py --data path/to/genres --split artist --mixed-precision bf16 --output-dir runs/vocoder
+    accelerate launch training/train_vocoder.py --data path/to/genres --output-dir runs/vocoder --resume --max-steps 40000
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from genre_gan.audio import Clip
+from genre_gan.dataset import split_tracks
+from genre_gan.features import FeatureConfig, FeatureExtractor
+from genre_gan.hub import push_model_folder
+from genre_gan.models.vocoder import SpectralLoss, Vocoder, VocoderConfig, VocoderDiscriminator, normalize_log_mel
+from genre_gan.plots import mel_figure, save_figure
+from genre_gan.store import FeatureStore
+from training.loop import CropLoader, Run, add_common_arguments, count_steps, positive_int, run_script, training_record, update_average
+
+EMA_DECAY = 0.998
+MEL_WEIGHT, FEATURE_WEIGHT = 10.0, 0.5
+PREVIEW_S = 5.0
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_common_arguments(parser, epochs=20, batch_size=16)
+    model = parser.add_argument_group("model")
+    model.add_argument("--dim", type=positive_int, default=320, help="width of the body (default: %(default)s)")
+    model.add_argument("--n-layers", type=positive_int, default=7, help="ConvNeXt blocks (default: %(default)s)")
+    model.add_argument("--crop-frames", type=positive_int, default=64, help="length of a crop in mel frames (default: %(default)s)")
+    model.add_argument("--learning-rate", type=float, default=5e-4, help="(default: %(default)s)")
+    model.add_argument("--adversarial-from", type=int, default=8000, metavar="STEP", help="when D joins (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+class VocoderTask:
+    """Spectral losses from the start; from a given step on, hinge losses against a spectrogram discriminator as well."""
+
+    def __init__(self, run: Run, store: FeatureStore, train: np.ndarray, valid: np.ndarray):
+        args = run.args
+        self.run, self.store, self.valid = run, store, valid
+        self.vocoder = Vocoder(VocoderConfig(dim=args.dim, hidden_dim=3 * args.dim, n_layers=args.n_layers))
+        self.features = self.vocoder.config.features
+        self.average = copy.deepcopy(self.vocoder).eval()  # exponential moving average of the weights
+        self.discriminator = VocoderDiscriminator()
+        self.extractor = FeatureExtractor(self.features).to(run.device)
+        self.spectral_loss = SpectralLoss().to(run.device)
+        n_samples = args.crop_frames * self.features.hop_length
+        self.loader = CropLoader(store, train, n_samples, args.batch_size, args.seed, run)
+        self.optimizer_g = torch.optim.AdamW(self.vocoder.parameters(), args.learning_rate, betas=(0.8, 0.95))
+        self.optimizer_d = torch.optim.AdamW(self.discriminator.parameters(), args.learning_rate, betas=(0.8, 0.95))
+        self.modules = {"vocoder": self.vocoder, "average": self.average, "discriminator": self.discriminator}
+        self.optimizers = {"vocoder": self.optimizer_g, "discriminator": self.optimizer_d}
+        self.n_steps = count_steps(args, self.loader.batches_per_epoch)
+
+    def train_step(self, step: int) -> dict[str, Tensor]:
+        batch = self.loader.batch(step)
+        gain_db = (6.0 * batch.randn(1)).clamp(-15.0, 6.0)
+        real = (batch.features[..., 0] * 10 ** (gain_db / 20)).clamp(-1.0, 1.0)
+        level_db = self.extractor(real)
+        with self.run.accelerator.autocast():
+            fake = self.vocoder(normalize_log_mel(level_db))
+        adversarial = step >= self.run.args.adversarial_from
+        values = self._train_discriminator(real, fake.detach(), batch.weight) if adversarial else {}
+
+        spectral = self.spectral_loss(fake, real)
+        mel = F.l1_loss(normalize_log_mel(self.extractor(fake)), normalize_log_mel(level_db)) * MEL_WEIGHT
+        loss = spectral + mel
+        if adversarial:
+            adversarial_loss, feature_loss = self._adversarial_losses(real, fake)
+            loss = loss + adversarial_loss + FEATURE_WEIGHT * feature_loss
+            values["loss G"] = adversarial_loss.detach()
+        self.optimizer_g.zero_grad()
+        (loss * batch.weight).backward()
+        self.run.average_gradients(self.vocoder)
+        torch.nn.utils.clip_grad_norm_(self.vocoder.parameters(), 10.0)
+        self._set_learning_rate(step)
+        self.optimizer_g.step()
+        update_average(self.average, self.vocoder, step, EMA_DECAY)
+        return values | {"spectral": spectral.detach(), "mel": mel.detach()}
+
+    def _set_learning_rate(self, step: int) -> None:
+        for optimizer in (self.optimizer_g, self.optimizer_d):
+            for group in optimizer.param_groups:
+                group["lr"] = self.run.args.learning_rate * min(1.0, (1 + step) / 200)
+
+    def _train_discriminator(self, real: Tensor, fake: Tensor, weight: float) -> dict[str, Tensor]:
+        with self.run.accelerator.autocast():
+            judged = self.discriminator(torch.cat([real, fake]))
+        loss, gap = real.new_zeros(()), real.new_zeros(())
+        for logits, _ in judged:
+            on_real, on_fake = logits.float().chunk(2)
+            loss = loss + F.relu(1 - on_real).mean() + F.relu(1 + on_fake).mean()
+            gap = gap + (on_real.mean() - on_fake.mean()).detach() / len(judged)
+        self.optimizer_d.zero_grad()
+        (loss * weight).backward()
+        self.run.average_gradients(self.discriminator)
+        self.optimizer_d.step()
+        return {"loss D": loss.detach(), "logit gap": gap}
+
+    def _adversarial_losses(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        self.discriminator.requires_grad_(False)
+        with self.run.accelerator.autocast():
+            with torch.no_grad():
+                on_real = self.discriminator(real)
+            on_fake = self.discriminator(fake)
+        self.discriminator.requires_grad_(True)
+        adversarial = sum(-logits.float().mean() for logits, _ in on_fake) / len(on_fake)
+        distances = [
+            F.l1_loss(f.float(), r.float()) / r.float().abs().mean().clamp_min(1e-3)
+            for (_, fakes), (_, reals) in zip(on_fake, on_real)
+            for f, r in zip(fakes, reals)
+        ]
+        return adversarial, sum(distances) / len(distances)
+
+    def watch(self, values: dict[str, float], step: int) -> None:
+        """The spectral losses keep this training stable: only divergence, which the loop notices, needs a word."""
+
+    @torch.inference_mode()
+    def preview(self, step: int) -> None:
+        """Copies of validation clips beside the originals, and their mel distance in dB."""
+        folder = self.run.args.output_dir / "previews" / f"step-{step:08d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        clips, titles, distances_db = [], [], []
+        rate_hz = self.features.sample_rate_hz
+        for track in self.valid[np.linspace(0, len(self.valid) - 1, 4).astype(int)]:
+            real = torch.from_numpy(self.store.read(int(track), 0, round(PREVIEW_S * rate_hz))[:, 0])[None].to(self.run.device)
+            level_db = self.extractor(real)
+            fake = self.average(normalize_log_mel(level_db))
+            distances_db.append((self.extractor(fake) - level_db[:, : 1 + fake.shape[1] // self.features.hop_length]).abs().mean())
+            for kind, samples in (("real", real), ("copy", fake)):
+                name = f"{self.store.tracks.ids[track]} {kind}"
+                clips.append(Clip(samples[0].cpu().numpy(), rate_hz))
+                clips[-1].save(folder / f"{name.replace(' ', '-')}.wav")
+                titles.append(name)
+        save_figure(mel_figure(clips, titles, columns=2), folder / "spectrograms.png")
+        self.run.say(f"step {step}: copies of validation clips are {sum(distances_db) / len(distances_db):.2f} dB off in mel")
+
+
+def train(args: argparse.Namespace) -> None:
+    run = Run(args, "vocoder")
+    store = run.load_features(FeatureConfig("waveform"))
+    split = split_tracks(store.tracks, args.split, seed=args.seed)
+    task = VocoderTask(run, store, split.train, split.valid)
+    if not run.fit(task, task.n_steps) or not run.accelerator.is_main_process:
+        return
+    task.average.training_record = training_record(run, store, split, task.n_steps)
+    folder = task.average.save_pretrained(args.output_dir / "model")
+    run.say(f"saved to {folder}")
+    if args.push_to_hub:
+        run.say(f"pushed to {push_model_folder(folder, args.push_to_hub, args.private)}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    run_script(train, parse_args(argv))
+
+
+if __name__ == "__main__":
+    main()
