@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from urllib.parse import urlparse
 from genre_gan.pretrained import ModelError
 
 CONNECT_TIMEOUT_S = 3.0
+_PACKAGED_NAME = re.compile(r"[a-z0-9]+")
 
 
 def packaged_weights(name: str) -> Path:
@@ -53,17 +55,24 @@ def offline_when_unreachable() -> Iterator[None]:
 
 
 def resolve_model_folder(source: str | os.PathLike, revision: str | None = None) -> Path:
-    """A local folder with the files of `source`, a folder or a Hub id such as `user/genre-gan`.
+    """A local folder with the files of `source`: a name of packaged weights such as `fcn`, a folder, or a Hub id.
+
+    A packaged name wins over a folder of that name in the working directory: write `./fcn` for the latter.
 
     Raises:
-        ModelError: neither a folder nor a repository that can be reached.
+        ModelError: none of the three, or a repository that cannot be reached; a `revision` of what has none.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
     from huggingface_hub.errors import RevisionNotFoundError
 
-    if Path(source).expanduser().is_dir():
-        return Path(source).expanduser()
+    local = Path(source).expanduser()
+    if isinstance(source, str) and _PACKAGED_NAME.fullmatch(source) and packaged_weights(source).is_dir():
+        local = packaged_weights(source)
+    if local.is_dir():
+        if revision is not None:
+            raise ModelError(f"revision {revision!r} is for models on the Hub, and {os.fspath(source)!r} is a local folder")
+        return local
     repo_id = os.fspath(source)
     patterns = ["*.json", "*.safetensors"]
     try:

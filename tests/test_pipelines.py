@@ -97,6 +97,12 @@ def test_weights_ship_with_the_package():
     assert sum(classifier.classify(clip).probabilities.values()) == pytest.approx(1.0)
 
 
+def test_a_packaged_name_loads_and_has_no_revision():
+    assert GenreGenerator.from_pretrained("fcn").name == "fcn"
+    with pytest.raises(ModelError, match="revision 'v1' is for models on the Hub"):
+        GenreGenerator.from_pretrained("fcn", revision="v1")
+
+
 def test_a_folder_loads_and_a_wrong_source_is_explained(tmp_path, generator, monkeypatch):
     folder = generator.model.save_pretrained(tmp_path / "model")
     again = GenreGenerator.from_pretrained(folder)
