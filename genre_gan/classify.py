@@ -16,6 +16,8 @@ from genre_gan.models.lstm import GenreLSTM
 
 MIN_DURATION_S = 0.5
 DEFAULT_SEGMENT_S = 3.0
+SURE_PROBABILITY = 0.3
+SILENCE_RMS = 1e-4  # -80 dB full scale
 _BATCH = 16
 
 
@@ -41,11 +43,18 @@ class Guess(NamedTuple):
         genre: the most probable genre.
         probabilities: `{genre: p}`, summing to 1.
         timeline: the same for each slice, in order.
+        is_sure: False where the sound is likely no music (silence, noise, speech, tones) or of no clear genre.
     """
 
     genre: str
     probabilities: dict[str, float]
     timeline: tuple[TimelinePoint, ...]
+    is_sure: bool
+
+    @property
+    def verdict(self) -> str:
+        """The genre, or "not sure"."""
+        return self.genre if self.is_sure else "not sure"
 
 
 class GenreClassifier:
@@ -81,8 +90,10 @@ class GenreClassifier:
             FileNotFoundError: no such file.
         """
         spans, rows, batch = [], [], []
+        is_silent = True
         for start_s, end_s, samples in self._slices(audio):
             spans.append((start_s, end_s))
+            is_silent = is_silent and float(np.sqrt(np.mean(np.square(samples)))) < SILENCE_RMS
             if batch and (len(batch) == _BATCH or len(batch[0]) != len(samples)):
                 rows.append(self._judge(batch))
                 batch = []
@@ -90,12 +101,16 @@ class GenreClassifier:
         rows.append(self._judge(batch))
         probabilities = np.concatenate(rows)
         lengths = np.array([end_s - start_s for start_s, end_s in spans])
-        mean = self._named((probabilities * lengths[:, None]).sum(0) / lengths.sum())
+        mean = (probabilities * lengths[:, None]).sum(0) / lengths.sum()
+        if is_silent:
+            mean = np.full_like(mean, 1 / len(mean))
+        is_sure = bool(mean.max() >= SURE_PROBABILITY) and not is_silent
+        mean = self._named(mean)
         timeline = tuple(
             TimelinePoint(start_s, end_s, max(named, key=named.get), named)
             for (start_s, end_s), named in zip(spans, map(self._named, probabilities))
         )
-        return Guess(max(mean, key=mean.get), mean, timeline)
+        return Guess(max(mean, key=mean.get), mean, timeline, is_sure)
 
     def _slices(self, audio: AudioSource) -> Iterator[tuple[float, float, np.ndarray]]:
         """Consecutive slices; a rest shorter than half a slice joins no slice, unless it is all there is."""

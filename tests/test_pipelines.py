@@ -76,6 +76,14 @@ def test_a_slice_alone_equals_the_model_by_hand(classifier):
     assert np.allclose(list(guess.probabilities.values()), by_hand, atol=1e-6)
 
 
+def test_a_guess_says_whether_it_is_sure(classifier):
+    silence = classifier.classify((np.zeros(66_150, np.float32), 22_050))
+    assert not silence.is_sure and silence.verdict == "not sure"
+    assert list(silence.probabilities.values()) == pytest.approx([0.5, 0.5])
+    music = classifier.classify((synthesize(220, 2, 3.0, seed=1), 22_050))
+    assert music.is_sure and music.verdict == music.genre  # of two genres one always has half
+
+
 def test_sound_too_short_is_refused_and_long_sound_stays_out_of_memory(classifier, tmp_path):
     with pytest.raises(AudioError, match="too short"):
         classifier.classify((np.zeros(100, np.float32), 22_050))
