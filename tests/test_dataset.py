@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from genre_gan.dataset import DataError, load_tracks, published_split, split_segments, split_tracks
+from genre_gan.dataset import DataError, artist_folds, load_tracks, published_split, split_segments, split_tracks
 from genre_gan.features import FeatureConfig
 from genre_gan.store import FeatureStore
 from tests.conftest import write_music_folder
@@ -116,3 +116,17 @@ def test_unusable_data_is_one_clear_error(tmp_path, music_folder):
         split_tracks(load_tracks([str(tmp_path / "music")]).select([]), "artist")
     with pytest.raises(ValueError, match="protocol must be one of"):
         split_tracks(load_tracks([str(music_folder)]), "random")
+
+
+def test_folds_keep_artists_and_neighbours_together_and_leave_no_genre_out(tmp_path):
+    rows = ["file_name,genre,artist,split"]
+    rows += [f"blues/blues.{i:05d}.wav,blues,,{'unlisted' if i == 3 else ''}" for i in range(13)]
+    rows += [f"rock/r{i}.wav,rock,artist {i // 3}," for i in range(18)]
+    (tmp_path / "tracks.csv").write_text("\n".join(rows))
+    tracks = load_tracks([str(tmp_path)])
+    folds = artist_folds(tracks)
+    assert list(folds[:13]) == [0, 0, 1, -1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert all(len(set(folds[13 + 3 * a : 16 + 3 * a])) == 1 for a in range(6)) and set(folds[13:]) == set(range(6))
+    valid = [split_tracks(tracks, "fold", seed=seed).valid for seed in range(6)]
+    assert sorted(i for part in valid for i in part) == [i for i in range(31) if i != 3]
+    assert all({tracks.genre_names[i] for i in part} == {"blues", "rock"} for part in valid)
