@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genre_gan.audio import Clip
@@ -40,12 +40,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--n-layers", type=positive_int, default=7, help="ConvNeXt blocks (default: %(default)s)")
     model.add_argument("--crop-frames", type=positive_int, default=64, help="length of a crop in mel frames (default: %(default)s)")
     model.add_argument("--learning-rate", type=float, default=5e-4, help="(default: %(default)s)")
-    model.add_argument("--adversarial-from", type=int, default=8000, metavar="STEP", help="when D joins (default: %(default)s)")
+    model.add_argument("--adversarial-from", type=int, default=1500, metavar="STEP", help="when D joins (default: %(default)s)")
     return parser.parse_args(argv)
 
 
 class VocoderTask:
-    """Spectral losses from the start; from a given step on, hinge losses against a spectrogram discriminator as well."""
+    """Spectral losses from the start; from a given step on, hinge losses against spectrogram discriminators as well.
+
+    A step uses two resolutions of the spectral loss and one discriminator in turn: more steps fit into the same time.
+    """
 
     def __init__(self, run: Run, store: FeatureStore, train: np.ndarray, valid: np.ndarray):
         args = run.args
@@ -72,13 +75,15 @@ class VocoderTask:
         with self.run.accelerator.autocast():
             fake = self.vocoder(normalize_log_mel(level_db))
         adversarial = step >= self.run.args.adversarial_from
-        values = self._train_discriminator(real, fake.detach(), batch.weight) if adversarial else {}
+        judge = self.discriminator.members[step % len(self.discriminator.members)]
+        values = self._train_discriminator(judge, real, fake.detach(), batch.weight) if adversarial else {}
 
-        spectral = self.spectral_loss(fake, real)
+        n_ffts = np.roll(self.spectral_loss.n_ffts, -2 * step)[:2].tolist()
+        spectral = self.spectral_loss(fake, real, n_ffts)
         mel = F.l1_loss(normalize_log_mel(self.extractor(fake)), normalize_log_mel(level_db)) * MEL_WEIGHT
         loss = spectral + mel
         if adversarial:
-            adversarial_loss, feature_loss = self._adversarial_losses(real, fake)
+            adversarial_loss, feature_loss = self._adversarial_losses(judge, real, fake)
             loss = loss + adversarial_loss + FEATURE_WEIGHT * feature_loss
             values["loss G"] = adversarial_loss.detach()
         self.optimizer_g.zero_grad()
@@ -95,34 +100,29 @@ class VocoderTask:
             for group in optimizer.param_groups:
                 group["lr"] = self.run.args.learning_rate * min(1.0, (1 + step) / 200)
 
-    def _train_discriminator(self, real: Tensor, fake: Tensor, weight: float) -> dict[str, Tensor]:
+    def _train_discriminator(self, judge: nn.Module, real: Tensor, fake: Tensor, weight: float) -> dict[str, Tensor]:
         with self.run.accelerator.autocast():
-            judged = self.discriminator(torch.cat([real, fake]))
-        loss, gap = real.new_zeros(()), real.new_zeros(())
-        for logits, _ in judged:
-            on_real, on_fake = logits.float().chunk(2)
-            loss = loss + F.relu(1 - on_real).mean() + F.relu(1 + on_fake).mean()
-            gap = gap + (on_real.mean() - on_fake.mean()).detach() / len(judged)
+            logits, _ = judge(torch.cat([real, fake]))
+        on_real, on_fake = logits.float().chunk(2)
+        loss = F.relu(1 - on_real).mean() + F.relu(1 + on_fake).mean()
         self.optimizer_d.zero_grad()
         (loss * weight).backward()
-        self.run.average_gradients(self.discriminator)
+        self.run.average_gradients(judge)
         self.optimizer_d.step()
-        return {"loss D": loss.detach(), "logit gap": gap}
+        return {"loss D": loss.detach(), "logit real": on_real.detach().mean(), "logit fake": on_fake.detach().mean()}
 
-    def _adversarial_losses(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        self.discriminator.requires_grad_(False)
+    def _adversarial_losses(self, judge: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """The hinge loss of the vocoder, and how far D's layers' outputs on real and fake are apart, relative to their size."""
+        judge.requires_grad_(False)
         with self.run.accelerator.autocast():
             with torch.no_grad():
-                on_real = self.discriminator(real)
-            on_fake = self.discriminator(fake)
-        self.discriminator.requires_grad_(True)
-        adversarial = sum(-logits.float().mean() for logits, _ in on_fake) / len(on_fake)
+                _, real_features = judge(real)
+            fake_logits, fake_features = judge(fake)
+        judge.requires_grad_(True)
         distances = [
-            F.l1_loss(f.float(), r.float()) / r.float().abs().mean().clamp_min(1e-3)
-            for (_, fakes), (_, reals) in zip(on_fake, on_real)
-            for f, r in zip(fakes, reals)
+            F.l1_loss(f.float(), r.float()) / r.float().abs().mean().clamp_min(1e-3) for f, r in zip(fake_features, real_features)
         ]
-        return adversarial, sum(distances) / len(distances)
+        return -fake_logits.float().mean(), sum(distances) / len(distances)
 
     def watch(self, values: dict[str, float], step: int) -> None:
         """The spectral losses keep this training stable: only divergence, which the loop notices, needs a word."""

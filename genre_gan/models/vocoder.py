@@ -6,6 +6,7 @@ at the frame rate, and one inverse transform makes the waveform, which is what m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -107,29 +108,35 @@ class Vocoder(PretrainedModel):
 
 
 class SpectrogramDiscriminator(nn.Module):
-    """Judges the complex spectrogram at one resolution; strides along frequency keep it cheap (after UnivNet's)."""
+    """Judges the complex spectrogram at one resolution (after UnivNet's, Jang et al. 2021).
 
-    def __init__(self, n_fft: int, width: int = 24):
+    Groups of neighbouring bins enter through one linear layer, so that the convolutions have channels enough to be fast.
+    """
+
+    bins_per_group = 8
+
+    def __init__(self, n_fft: int, width: int = 32):
         super().__init__()
         self.n_fft = n_fft
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        norm = nn.utils.parametrizations.weight_norm
+        self.embed = nn.Linear(3 * self.bins_per_group, width)
         self.layers = nn.ModuleList(
             [
-                norm(nn.Conv2d(3, width, (3, 8), stride=(1, 4), padding=(1, 2))),
-                norm(nn.Conv2d(width, 2 * width, (3, 8), stride=(1, 4), padding=(1, 2))),
-                norm(nn.Conv2d(2 * width, 3 * width, (3, 4), stride=(1, 2), padding=(1, 1))),
-                norm(nn.Conv2d(3 * width, 3 * width, (3, 3), padding=(1, 1))),
+                nn.Conv2d(width, 2 * width, (3, 5), stride=(1, 2), padding=(1, 2)),
+                nn.Conv2d(2 * width, 2 * width, (3, 3), stride=(2, 2), padding=(1, 1)),
+                nn.Conv2d(2 * width, 2 * width, (3, 3), padding=(1, 1)),
             ]
         )
-        self.judge = norm(nn.Conv2d(3 * width, 1, (3, 3), padding=(1, 1)))
+        self.judge = nn.Conv2d(2 * width, 1, (3, 3), padding=(1, 1))
 
     def forward(self, samples: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits Tensor[B x 1 x T x bands] and the layers' outputs, of `samples` Tensor[B x n]."""
         spectrum = torch.stft(samples, self.n_fft, self.n_fft // 4, window=self.window, return_complex=True)[:, :-1]
         level = spectrum.abs().clamp_min(1e-5).log()
-        x = torch.stack([spectrum.real, spectrum.imag, level], 1).transpose(2, 3)  # (B, 3, T, n_bins)
-        features = []
+        values = torch.stack([spectrum.real, spectrum.imag, level], -1).transpose(1, 2)  # (B, T, n_bins, 3)
+        grouped = values.unflatten(2, (-1, self.bins_per_group)).flatten(3)  # (B, T, n_groups, 3 * bins_per_group)
+        x = F.leaky_relu(self.embed(grouped), 0.1).permute(0, 3, 1, 2)
+        features = [x]
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.1)
             features.append(x)
@@ -139,12 +146,9 @@ class SpectrogramDiscriminator(nn.Module):
 class VocoderDiscriminator(nn.Module):
     """One `SpectrogramDiscriminator` for each transform size."""
 
-    def __init__(self, n_ffts: tuple[int, ...] = (1024, 512), width: int = 24):
+    def __init__(self, n_ffts: tuple[int, ...] = (2048, 1024, 512), width: int = 32):
         super().__init__()
         self.members = nn.ModuleList([SpectrogramDiscriminator(n_fft, width) for n_fft in n_ffts])
-
-    def forward(self, samples: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
-        return [member(samples) for member in self.members]
 
 
 class SpectralLoss(nn.Module):
@@ -153,20 +157,21 @@ class SpectralLoss(nn.Module):
     After Yamamoto et al., "Parallel WaveGAN" (2020), section 2.2.
     """
 
-    def __init__(self, n_ffts: tuple[int, ...] = (2048, 1024, 512, 256, 128)):
+    def __init__(self, n_ffts: tuple[int, ...] = (2048, 256, 1024, 128, 512)):
         super().__init__()
         self.n_ffts = n_ffts
         for n_fft in n_ffts:
             self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
 
-    def forward(self, fake: Tensor, real: Tensor) -> Tensor:
-        """One number for `fake` and `real` Tensor[B x n]."""
+    def forward(self, fake: Tensor, real: Tensor, n_ffts: Sequence[int] | None = None) -> Tensor:
+        """One number for `fake` and `real` Tensor[B x n], over all of its resolutions or these `n_ffts`."""
         total = fake.new_zeros(())
-        for n_fft in self.n_ffts:
+        chosen = self.n_ffts if n_ffts is None else n_ffts
+        for n_fft in chosen:
             window = getattr(self, f"window_{n_fft}")
             both = torch.stft(torch.cat([fake, real]), n_fft, n_fft // 4, window=window, return_complex=True)
             magnitude = torch.view_as_real(both).square().sum(-1).clamp_min(1e-8).sqrt()
             fake_magnitude, real_magnitude = magnitude.chunk(2)
             convergence = (fake_magnitude - real_magnitude).norm() / real_magnitude.norm().clamp_min(1e-3)
             total = total + convergence + F.l1_loss(fake_magnitude.log(), real_magnitude.log())
-        return total / len(self.n_ffts)
+        return total / len(chosen)
