@@ -16,13 +16,23 @@ from genre_gan.features import FeatureConfig, FeatureExtractor
 
 def mel_figure(clips: Sequence[Clip], titles: Sequence[str], columns: int = 1) -> Figure:
     """Mel spectrograms of `clips` in one sheet, all on one colour scale from -60 to 20 dB."""
-    rows = -(-len(clips) // columns)
+    levels_db, durations_s = [], []
+    for clip in clips:
+        extractor = FeatureExtractor(FeatureConfig("log-mel", clip.sample_rate_hz, n_fft=1024, hop_length=256, n_mels=96))
+        levels_db.append(extractor(torch.from_numpy(np.ascontiguousarray(clip.samples))[None])[0].T.numpy())
+        durations_s.append(clip.duration_s)
+    return level_figure(levels_db, durations_s, titles, columns)
+
+
+def level_figure(levels_db: Sequence[np.ndarray], durations_s: Sequence[float], titles: Sequence[str], columns: int = 1) -> Figure:
+    """A sheet of spectrograms in dB [shape=(n_mels, T)] on one colour scale from -60 to 20 dB."""
+    rows = -(-len(levels_db) // columns)
     figure = Figure(figsize=(6.4 * columns, 2.4 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, clip, title in zip(figure.subplots(rows, columns, squeeze=False).flat, clips, titles):
-        extractor = FeatureExtractor(FeatureConfig("log-mel", clip.sample_rate_hz, n_fft=1024, hop_length=256, n_mels=96))
-        level_db = extractor(torch.from_numpy(np.ascontiguousarray(clip.samples))[None])[0].T.numpy()
-        extent = (0.0, clip.duration_s, 0, len(level_db))
+    for axes, level_db, duration_s, title in zip(
+        figure.subplots(rows, columns, squeeze=False).flat, levels_db, durations_s, titles
+    ):
+        extent = (0.0, duration_s, 0, len(level_db))
         axes.imshow(level_db, origin="lower", aspect="auto", extent=extent, vmin=-60, vmax=20, cmap="magma")
         axes.set(title=title, xlabel="seconds", ylabel="mel band")
     return figure

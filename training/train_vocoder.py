@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from genre_gan.audio import Clip
@@ -25,6 +25,7 @@ from genre_gan.hub import push_model_folder
 from genre_gan.models.vocoder import SpectralLoss, Vocoder, VocoderConfig, VocoderDiscriminator, normalize_log_mel
 from genre_gan.plots import mel_figure, save_figure
 from genre_gan.store import FeatureStore
+from training.adversarial import adversarial_losses, train_discriminator
 from training.loop import CropLoader, Run, add_common_arguments, count_steps, positive_int, run_script, training_record, update_average
 
 EMA_DECAY = 0.998
@@ -76,14 +77,14 @@ class VocoderTask:
             fake = self.vocoder(normalize_log_mel(level_db))
         adversarial = step >= self.run.args.adversarial_from
         judge = self.discriminator.members[step % len(self.discriminator.members)]
-        values = self._train_discriminator(judge, real, fake.detach(), batch.weight) if adversarial else {}
+        values = train_discriminator(self.run, judge, self.optimizer_d, real, fake, batch.weight) if adversarial else {}
 
         n_ffts = np.roll(self.spectral_loss.n_ffts, -2 * step)[:2].tolist()
         spectral = self.spectral_loss(fake, real, n_ffts)
         mel = F.l1_loss(normalize_log_mel(self.extractor(fake)), normalize_log_mel(level_db)) * MEL_WEIGHT
         loss = spectral + mel
         if adversarial:
-            adversarial_loss, feature_loss = self._adversarial_losses(judge, real, fake)
+            adversarial_loss, feature_loss = adversarial_losses(self.run, judge, real, fake)
             loss = loss + adversarial_loss + FEATURE_WEIGHT * feature_loss
             values["loss G"] = adversarial_loss.detach()
         self.optimizer_g.zero_grad()
@@ -99,30 +100,6 @@ class VocoderTask:
         for optimizer in (self.optimizer_g, self.optimizer_d):
             for group in optimizer.param_groups:
                 group["lr"] = self.run.args.learning_rate * min(1.0, (1 + step) / 200)
-
-    def _train_discriminator(self, judge: nn.Module, real: Tensor, fake: Tensor, weight: float) -> dict[str, Tensor]:
-        with self.run.accelerator.autocast():
-            logits, _ = judge(torch.cat([real, fake]))
-        on_real, on_fake = logits.float().chunk(2)
-        loss = F.relu(1 - on_real).mean() + F.relu(1 + on_fake).mean()
-        self.optimizer_d.zero_grad()
-        (loss * weight).backward()
-        self.run.average_gradients(judge)
-        self.optimizer_d.step()
-        return {"loss D": loss.detach(), "logit real": on_real.detach().mean(), "logit fake": on_fake.detach().mean()}
-
-    def _adversarial_losses(self, judge: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """The hinge loss of the vocoder, and how far D's layers' outputs on real and fake are apart, relative to their size."""
-        judge.requires_grad_(False)
-        with self.run.accelerator.autocast():
-            with torch.no_grad():
-                _, real_features = judge(real)
-            fake_logits, fake_features = judge(fake)
-        judge.requires_grad_(True)
-        distances = [
-            F.l1_loss(f.float(), r.float()) / r.float().abs().mean().clamp_min(1e-3) for f, r in zip(fake_features, real_features)
-        ]
-        return -fake_logits.float().mean(), sum(distances) / len(distances)
 
     def watch(self, values: dict[str, float], step: int) -> None:
         """The spectral losses keep this training stable: only divergence, which the loop notices, needs a word."""
