@@ -1,20 +1,32 @@
-"""Where model folders come from: the package, a local folder, or the Hub; and how they go there."""
+"""Where model folders come from: the package, a local folder, or the Hub; and how they go there, each push one commit."""
 
 from __future__ import annotations
 
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
-from genre_gan.pretrained import ModelError
+from genre_gan.pretrained import CONFIG_NAME, WEIGHTS_NAME, ModelError, read_config, read_weights
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 CONNECT_TIMEOUT_S = 3.0
+CURVE_NAME = "learning_curve.png"
+SAMPLES_FOLDER = "samples"
+SETTINGS_NAME = "args.json"  # a training run's folder has it
 _PACKAGED_NAME = re.compile(r"[a-z0-9]+")
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+class HubError(ValueError):
+    """A push that cannot start or did not succeed. The message is fit for users."""
 
 
 def packaged_weights(name: str) -> Path:
@@ -59,13 +71,12 @@ def resolve_model_folder(source: str | os.PathLike, revision: str | None = None)
 
     A packaged name wins over a folder of that name in the working directory: write `./fcn` for the latter.
 
-    Raises:
-        ModelError: none of the three, or a repository that cannot be reached; a `revision` of what has none.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
-    from huggingface_hub.errors import RevisionNotFoundError
+    Args:
+        revision: a branch, tag or commit of the Hub repository; None is its newest state.
 
+    Raises:
+        ModelError: none of the three, or a repository that cannot be reached or read; a `revision` of what has none.
+    """
     local = Path(source).expanduser()
     if isinstance(source, str) and _PACKAGED_NAME.fullmatch(source) and packaged_weights(source).is_dir():
         local = packaged_weights(source)
@@ -73,7 +84,15 @@ def resolve_model_folder(source: str | os.PathLike, revision: str | None = None)
         if revision is not None:
             raise ModelError(f"revision {revision!r} is for models on the Hub, and {os.fspath(source)!r} is a local folder")
         return local
-    repo_id = os.fspath(source)
+    return _download(os.fspath(source), revision)
+
+
+def _download(repo_id: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, HTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    wanted = revision or "main"
     patterns = ["*.json", "*.safetensors"]
     try:
         return Path(
@@ -82,31 +101,162 @@ def resolve_model_folder(source: str | os.PathLike, revision: str | None = None)
     except HFValidationError as error:
         raise ModelError(f"{repo_id!r} is neither a folder nor a Hub id like 'user/genre-gan'") from error
     except RevisionNotFoundError as error:
-        raise ModelError(f"the Hub model {repo_id!r} has no revision {revision!r}") from error
+        raise ModelError(f"the Hub model {repo_id!r} has no revision {wanted!r}") from error
+    except GatedRepoError as error:
+        raise ModelError(f"the Hub model {repo_id!r} is gated: ask for access on its page, and log in with `hf auth login`") from error
     except RepositoryNotFoundError as error:
         raise ModelError(f"no Hub model {repo_id!r}, or no right to read it: check the id, or log in with `hf auth login`") from error
     except LocalEntryNotFoundError as error:
-        raise ModelError(f"{repo_id!r} is no folder here, the Hub cannot be reached, and its cache has no such model") from error
+        raise ModelError(
+            f"{repo_id!r} is no folder here, the Hub cannot be reached, and its cache has no such model (revision {wanted!r})"
+        ) from error
+    except (HTTPError, OSError) as error:
+        raise ModelError(f"the Hub model {repo_id!r} could not be fetched: {explain(error)}. Try again") from error
 
 
-def push_model_folder(folder: Path, repo_id: str, private: bool = False) -> str:
-    """Upload a model folder in one commit, creating the repository if needed, and return its address.
+def check_can_push(repo_id: str) -> None:
+    """Raise `HubError` where a push to `repo_id` is hopeless from the start: not an id, or no token. No network is used."""
+    from huggingface_hub import get_token
+
+    if not _REPO_ID.fullmatch(repo_id):
+        raise HubError(f"a Hub repository is named like 'user/genre-gan', got {repo_id!r}")
+    if get_token() is None:
+        raise HubError("pushing needs a Hub token: log in with `hf auth login`, or set HF_TOKEN")
+
+
+@contextmanager
+def writing_to_hub(repo_id: str) -> Iterator[HfApi]:
+    """Give the Hub's client, and turn whatever it raises in the block into a `HubError` in plain words.
 
     Raises:
-        ModelError: no token, no right, or no network; what stood there before is then unchanged.
+        HubError: no id, no token, no right, no network, refused, broken off. Commits are whole or not at all.
     """
-    from huggingface_hub import HfApi, get_token
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError
 
-    if get_token() is None:
-        raise ModelError("pushing needs a Hub token: log in with `hf auth login`, or set HF_TOKEN")
+    check_can_push(repo_id)
     if not hub_is_reachable():
-        raise ModelError(f"the Hub cannot be reached: {folder} is kept, push it later")
-    api = HfApi()
+        raise HubError(f"the Hub cannot be reached, so nothing was pushed to {repo_id!r}; all files are kept here: push them later")
     try:
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload from genre-gan")
-    except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "no answer"
-        raise ModelError(f"the Hub refused the push to {repo_id!r} ({status}): check that the token may write there") from error
-    return f"{api.endpoint}/{repo_id}"
+        yield HfApi()
+    except HubError:
+        raise
+    except (HTTPError, OSError, RuntimeError, ValueError) as error:  # what its HTTP, storage and checking parts raise
+        raise HubError(f"the push to {repo_id!r} failed and left no half-made revision there: {explain(error)}") from error
+
+
+def explain(error: BaseException) -> str:
+    """Say in words why the Hub's client raised `error`; the cause may lie several exceptions deep."""
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    answered = next((e.response for e in chain if getattr(e, "response", None) is not None), None)
+    if answered is None:
+        texts = [str(e).strip().splitlines()[0].rstrip(".") for e in chain[:2] if str(e).strip()]
+        return ": ".join(dict.fromkeys(texts)) or f"the connection broke off ({type(chain[-1]).__name__})"
+    if answered.status_code == 401:
+        return "the Hub does not know this token; log in again with `hf auth login`, or set HF_TOKEN anew"
+    if answered.status_code == 403:
+        return "this token has no right to do that; use one that has, or ask the owner"
+    said = answered.headers.get("X-Error-Message")
+    return f"the Hub answered {answered.status_code}" + (f" ({said.rstrip('.')})" if said else "")
+
+
+def open_repo(
+    api: HfApi, repo_id: str, repo_type: str, private: bool = False, revision: str | None = None, space_sdk: str | None = None
+) -> None:
+    """Create the repository, and the branch `revision`, where they are missing.
+
+    Raises:
+        HubError: `private` asked for and the repository stands there in public.
+    """
+    api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=space_sdk)
+    if private and not api.repo_info(repo_id, repo_type=repo_type).private:
+        raise HubError(f"{repo_id!r} is public already: make it private in its settings on the Hub, or leave out --private")
+    if revision not in (None, "main"):
+        api.create_branch(repo_id, repo_type=repo_type, branch=revision, exist_ok=True)
+
+
+def commit_files(
+    api: HfApi,
+    repo_id: str,
+    repo_type: str,
+    contents: Mapping[str, bytes | Path],
+    is_stale: Callable[[str], bool],
+    revision: str | None = None,
+) -> str:
+    """Bring `contents` (path in the repository: bytes or a local file) there in one commit, and return the address.
+
+    Files there that `contents` lacks are deleted where `is_stale` says so. Where nothing changes, no commit is made.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    there = api.list_repo_files(repo_id, repo_type=repo_type, revision=revision)
+    operations = [CommitOperationAdd(path, data) for path, data in sorted(contents.items())]
+    gone = (path for path in there if path not in contents and path != ".gitattributes" and is_stale(path))
+    operations += [CommitOperationDelete(path) for path in gone]
+    api.create_commit(repo_id, operations, repo_type=repo_type, revision=revision, commit_message="Upload from genre-gan")
+    prefix = "" if repo_type == "model" else f"{repo_type}s/"
+    return f"{api.endpoint}/{prefix}{repo_id}" + (f"/tree/{revision}" if revision else "")
+
+
+def push_model_folder(
+    folder: Path,
+    repo_id: str,
+    private: bool = False,
+    revision: str | None = None,
+    samples: Mapping[str, bytes | Path] | None = None,
+    license_id: str | None = None,
+) -> str:
+    """Upload a model folder with a model card in one commit, creating the repository if needed, and return its address.
+
+    The models in its subfolders (a generator's vocoder and autoencoder) go along. From the folder of the run that trained it
+    come the picture of its learning curve and the newest previews, where they are.
+
+    Args:
+        private: make a repository that is new visible to its owner alone.
+        revision: the branch to push to, made where it is missing; None is the main one.
+        samples: sound files to show, `{"blues.wav": ...}`, instead of the run's previews.
+        license_id: what the Hub calls the weights' licence, such as `cc-by-4.0`; None says that it follows from the data.
+
+    Raises:
+        ModelError: the folder holds no whole model.
+        HubError: no token, no right, no network, or refused; what stood there before is then unchanged.
+    """
+    from genre_gan.model_card import model_card
+
+    folder = Path(folder)
+    contents = _model_files(folder)
+    run_folder = folder.parent if (folder.parent / SETTINGS_NAME).is_file() else folder
+    if (run_folder / CURVE_NAME).is_file():
+        contents[CURVE_NAME] = run_folder / CURVE_NAME
+    config = read_config(folder)
+    shown = _newest_previews(run_folder, config["model"].get("genres", ())) if samples is None else samples
+    contents |= {f"{SAMPLES_FOLDER}/{name}": sound for name, sound in shown.items()}
+    card = model_card(config, sorted(contents), repo_id, revision, license_id)
+    contents["README.md"] = card.encode()
+    with writing_to_hub(repo_id) as api:
+        open_repo(api, repo_id, "model", private, revision)
+        return commit_files(api, repo_id, "model", contents, _is_part_of_a_model, revision)
+
+
+def _model_files(folder: Path) -> dict[str, bytes | Path]:
+    """Config and weights of the model in `folder` and of those below it, each found whole."""
+    parts = [folder, *sorted(path.parent for path in folder.glob(f"*/{CONFIG_NAME}"))]
+    for part in parts:
+        read_weights(part, read_config(part))
+    return {(part / name).relative_to(folder).as_posix(): part / name for part in parts for name in (CONFIG_NAME, WEIGHTS_NAME)}
+
+
+def _is_part_of_a_model(path: str) -> bool:
+    folder, _, name = path.rpartition("/")
+    return name in (CONFIG_NAME, WEIGHTS_NAME, CURVE_NAME) or folder == SAMPLES_FOLDER
+
+
+def _newest_previews(run_folder: Path, genres: tuple[str, ...]) -> dict[str, Path]:
+    """The newest preview clip of each genre. Nothing else: a vocoder's previews are recordings that others own."""
+    steps = sorted((run_folder / "previews").glob("step-*"))
+    if not steps:
+        return {}
+    return {f"{genre}.wav": steps[-1] / f"{genre}.wav" for genre in genres if (steps[-1] / f"{genre}.wav").is_file()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,18 @@ def level_figure(levels_db: Sequence[np.ndarray], durations_s: Sequence[float], 
         extent = (0.0, duration_s, 0, len(level_db))
         axes.imshow(level_db, origin="lower", aspect="auto", extent=extent, vmin=-60, vmax=20, cmap="magma")
         axes.set(title=title, xlabel="seconds", ylabel="mel band")
+    return figure
+
+
+def learning_curve_figure(rows: Sequence[Mapping[str, float]]) -> Figure:
+    """One panel for each logged value over the steps; a row is `{"step": 10, "loss": 0.7}` and may lack some values."""
+    names = list(dict.fromkeys(name for row in rows for name in row if name != "step"))
+    figure = Figure(figsize=(3.2 * len(names), 2.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False).flat, names):
+        points = [(row["step"], row[name]) for row in rows if name in row]
+        axes.plot(*zip(*points), linewidth=1)
+        axes.set(title=name, xlabel="step")
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, fields, is_dataclass
@@ -15,6 +16,7 @@ from genre_gan.audio import write_bytes
 CONFIG_VERSION = 1
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+FETCH_AGAIN = "Copy it anew, or fetch it with `hf download USER/REPO --force-download`"
 
 Model = TypeVar("Model", bound="PretrainedModel")
 
@@ -44,10 +46,10 @@ class PretrainedModel(nn.Module):
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()})
         record = {"version": CONFIG_VERSION, "family": self.family, "model": asdict(self.config)}
-        record["training"] = self.training_record
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        write_bytes(folder / WEIGHTS_NAME, save(tensors))
+        record |= {"training": self.training_record, "weights_sha256": hashlib.sha256(weights).hexdigest()}
+        write_bytes(folder / WEIGHTS_NAME, weights)
         write_bytes(folder / CONFIG_NAME, (json.dumps(record, indent=2) + "\n").encode())
         return folder
 
@@ -56,10 +58,10 @@ class PretrainedModel(nn.Module):
         """Build the model that `folder` holds, in evaluation mode.
 
         Raises:
-            ModelError: files missing or damaged, another family or config version, missing or extra weights.
+            ModelError: files missing, damaged or altered, another family or config version, missing or extra weights.
         """
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         folder = Path(folder)
         record = read_config(folder)
@@ -70,16 +72,25 @@ class PretrainedModel(nn.Module):
         except (TypeError, ValueError, KeyError) as error:
             raise ModelError(f"{folder / CONFIG_NAME} does not describe a {cls.family} model: {error}") from error
         path = folder / WEIGHTS_NAME
-        if not path.is_file():
-            raise ModelError(f"{folder} has no {WEIGHTS_NAME}")
         try:
-            model.load_state_dict(load_file(path), strict=True)
+            model.load_state_dict(load(read_weights(folder, record)), strict=True)
         except SafetensorError as error:
-            raise ModelError(f"{path} is damaged or cut off: {error}") from error
+            raise ModelError(f"{path} is damaged or cut off: {error}. {FETCH_AGAIN}") from error
         except RuntimeError as error:
             raise ModelError(f"{path} does not fit its config: {error}") from error
         model.training_record = record.get("training", {})
         return model.eval()
+
+
+def read_weights(folder: Path, record: dict) -> bytes:
+    """The weights file of a model folder, checked against the checksum in its config `record` (old ones have none)."""
+    path = folder / WEIGHTS_NAME
+    if not path.is_file():
+        raise ModelError(f"{folder} has no {WEIGHTS_NAME}")
+    weights = path.read_bytes()
+    if record.get("weights_sha256") not in (None, hashlib.sha256(weights).hexdigest()):
+        raise ModelError(f"{path} is damaged, cut off or altered: its checksum is not the one in {CONFIG_NAME}. {FETCH_AGAIN}")
+    return weights
 
 
 def read_config(folder: Path) -> dict:

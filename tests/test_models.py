@@ -60,12 +60,16 @@ def test_loading_is_strict_and_says_why(tmp_path):
         GenreLSTM.load(folder)
     weights = load_file(folder / "model.safetensors")
     save_file({name: weights[name] for name in list(weights)[1:]}, folder / "model.safetensors")
+    with pytest.raises(ModelError, match="damaged, cut off or altered"):
+        WaveformGenerator.load(folder)
+    record = json.loads((folder / "config.json").read_text())
+    del record["weights_sha256"]
+    (folder / "config.json").write_text(json.dumps(record))
     with pytest.raises(ModelError, match="does not fit its config"):
         WaveformGenerator.load(folder)
     (folder / "model.safetensors").write_bytes(b"\x10" * 50)
     with pytest.raises(ModelError, match="damaged"):
         WaveformGenerator.load(folder)
-    record = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(record | {"version": 99}))
     with pytest.raises(ModelError, match="version 99"):
         WaveformGenerator.load(folder)

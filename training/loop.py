@@ -33,13 +33,16 @@ from tqdm.auto import tqdm
 from genre_gan.audio import write_bytes
 from genre_gan.dataset import DEFAULT_DATASET, PROTOCOLS, Split, TrackSet, load_tracks, split_segments, split_tracks
 from genre_gan.features import FeatureConfig
+from genre_gan.hub import CURVE_NAME, SETTINGS_NAME, check_can_push
+from genre_gan.plots import learning_curve_figure, save_figure
 from genre_gan.store import FeatureStore, Segments
 
 TRACKERS = ("tensorboard", "trackio", "wandb", "none")
+LOG_NAME = "log.jsonl"
 # Arguments that may change between a run and its resumption.
 _FREE_ON_RESUME = {
     "output_dir", "cache_dir", "max_steps", "epochs", "resume", "overwrite", "keep_checkpoints", "checkpoint_every",
-    "preview_every", "log_every", "tracker", "push_to_hub", "private", "mixed_precision", "learning_rate",
+    "preview_every", "log_every", "tracker", "push_to_hub", "private", "revision", "mixed_precision", "learning_rate",
 }
 
 
@@ -69,9 +72,14 @@ def add_common_arguments(parser: argparse.ArgumentParser, epochs: int, batch_siz
     run.add_argument("--preview-every", type=positive_int, default=500, metavar="STEPS", help="(default: %(default)s)")
     run.add_argument("--log-every", type=positive_int, default=10, metavar="STEPS", help="(default: %(default)s)")
     run.add_argument("--tracker", choices=TRACKERS, default="tensorboard", help="(default: %(default)s)")
-    hub = parser.add_argument_group("hub")
-    hub.add_argument("--push-to-hub", metavar="USER/REPO", help="upload the finished model there")
-    hub.add_argument("--private", action="store_true", help="make the Hub repository private")
+    add_hub_arguments(parser.add_argument_group("hub"), "the finished model")
+
+
+def add_hub_arguments(group: argparse._ArgumentGroup, what: str) -> None:
+    """The options of all scripts that can upload what they made."""
+    group.add_argument("--push-to-hub", metavar="USER/REPO", help=f"upload {what} there")
+    group.add_argument("--private", action="store_true", help="make the Hub repository private where it is new")
+    group.add_argument("--revision", metavar="BRANCH", help="push to this branch, made where it is missing (default: main)")
 
 
 def positive_int(text: str) -> int:
@@ -103,6 +111,8 @@ class Run:
 
     def __init__(self, args: argparse.Namespace, name: str):
         self.args = args
+        if args.push_to_hub:
+            check_can_push(args.push_to_hub)  # not after hours of training
         tracker = None if args.tracker == "none" else args.tracker
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
@@ -140,13 +150,14 @@ class Run:
             )
 
     def _prepare_folder(self) -> None:
-        args, settings_path = self.args, self.args.output_dir / "args.json"
+        args, settings_path = self.args, self.args.output_dir / SETTINGS_NAME
         restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
         self.resume = args.resume or restarted
         if self.accelerator.is_main_process:
             if args.overwrite and not restarted and settings_path.exists():
                 shutil.rmtree(self.checkpoint_dir, ignore_errors=True)
                 settings_path.unlink()
+                (args.output_dir / LOG_NAME).unlink(missing_ok=True)
             args.output_dir.mkdir(parents=True, exist_ok=True)
         self.accelerator.wait_for_everyone()
         settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k not in _FREE_ON_RESUME}
@@ -207,7 +218,20 @@ class Run:
                 signal.signal(number, handler)
             if self.args.tracker != "none":
                 self.accelerator.end_training()
+        if self.accelerator.is_main_process and (self.args.output_dir / LOG_NAME).exists():
+            self._draw_learning_curve()
         return True
+
+    def _draw_learning_curve(self) -> None:
+        """Picture what was logged since step 0, through all resumptions; a step logged twice counts as logged last."""
+        rows = {}
+        for line in (self.args.output_dir / LOG_NAME).read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # a kill cut it off
+            rows[row["step"]] = row
+        save_figure(learning_curve_figure([rows[step] for step in sorted(rows)]), self.args.output_dir / CURVE_NAME)
 
     def _on_signal(self, number: int, frame: object) -> None:
         if self._stop_signal is not None:
@@ -229,6 +253,9 @@ class Run:
                 f"The last good checkpoint stands in {self.checkpoint_dir}; try a lower learning rate"
             )
         bar.set_postfix({name: f"{number:.3g}" for name, number in numbers.items()})
+        if self.accelerator.is_main_process:
+            with open(self.args.output_dir / LOG_NAME, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step} | numbers) + "\n")
         if self.args.tracker != "none":
             self.accelerator.log(numbers, step=step)
         return numbers

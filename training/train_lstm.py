@@ -194,7 +194,7 @@ def train(args: argparse.Namespace) -> None:
     write_bytes(args.output_dir / "result.json", json.dumps(task.average.training_record, indent=2).encode())
     run.say(f"{split.protocol} split, {scores['n_tracks']} tracks: accuracy {scores['track_accuracy']:.3f} by track; saved to {folder}")
     if args.push_to_hub:
-        run.say(f"pushed to {push_model_folder(folder, args.push_to_hub, args.private)}")
+        run.say(f"pushed to {push_model_folder(folder, args.push_to_hub, args.private, args.revision)}")
 
 
 def main(argv: list[str] | None = None) -> None:
