@@ -49,7 +49,10 @@ class Track:
 
 
 class TrackSet(Sequence):
-    """Tracks of one or several sources, kept as a memory-mapped `datasets.Dataset` and read one at a time."""
+    """Tracks of one or several sources, kept as a memory-mapped `datasets.Dataset` and read one at a time.
+
+    `sources` holds, for each track, the place of its source in the list that was loaded.
+    """
 
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
@@ -57,6 +60,7 @@ class TrackSet(Sequence):
         self.genre_names: list[str] = dataset["genre"][:]
         self.artists: list[str] = dataset["artist"][:]
         self.splits: list[str] = dataset["split"][:]
+        self.sources: list[int] = dataset["source"][:]
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -81,7 +85,8 @@ def load_tracks(sources: Sequence[str], genres: Sequence[str] | None = None) -> 
 
     Args:
         sources: each a Hub data set id, a folder with a `tracks.csv`, a `tracks.csv` itself, a folder of
-            `<genre>/*.wav|au|flac|ogg|mp3` (also below `genres/` or `genres_original/`), or a folder of parquet files.
+            `<genre>/*.wav|au|flac|ogg|mp3` (also below `genres/` or `genres_original/`), or a folder of parquet files. A folder
+            beside a `tracks.csv` that lists its files takes their rows.
         genres: keep these alone; None keeps all.
 
     Raises:
@@ -91,7 +96,8 @@ def load_tracks(sources: Sequence[str], genres: Sequence[str] | None = None) -> 
 
     if not sources:
         raise DataError("no data named: give a folder or a Hub data set id")
-    tracks = TrackSet(concatenate_datasets([_load_source(str(source)) for source in sources]))
+    parts = [_load_source(str(source)) for source in sources]
+    tracks = TrackSet(concatenate_datasets([part.add_column("source", [i] * len(part)) for i, part in enumerate(parts)]))
     if genres is None:
         return tracks
     wanted = [canonical_genre(genre) for genre in genres]
@@ -108,6 +114,8 @@ def _load_source(source: str) -> Dataset:
     if path.is_dir():
         if (path / "tracks.csv").is_file():
             return _from_csv(path / "tracks.csv")
+        if (path.parent / "tracks.csv").is_file() and (listed := _rows_of_csv(path.parent / "tracks.csv", below=path)):
+            return _rows_to_dataset(listed, "")
         if any(path.rglob("*.parquet")):
             return _from_parquet(path)
         return _from_folder(path)
@@ -147,16 +155,21 @@ def _row(path: str, genre: str, artist: str = "", split: str = "") -> dict:
 
 
 def _from_csv(path: Path) -> Dataset:
+    return _rows_to_dataset(_rows_of_csv(path), f"rows in {path}")
+
+
+def _rows_of_csv(path: Path, below: Path | None = None) -> list[dict]:
+    """The rows of a `tracks.csv`; with `below`, those of files in that folder alone."""
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         columns = reader.fieldnames or []
         name_column = _find_column(columns, ("file_name", "file", "path", "filename"), path)
         genre_column = _find_column(columns, ("genre", "label"), path)
-        rows = [
+        return [
             _row(str(path.parent / row[name_column]), row[genre_column], row.get("artist") or "", row.get("split") or "")
             for row in reader
+            if below is None or (path.parent / row[name_column]).is_relative_to(below)
         ]
-    return _rows_to_dataset(rows, f"rows in {path}")
 
 
 def _find_column(columns: Sequence[str], names: Sequence[str], where: object) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -13,14 +16,153 @@ import torch
 from genre_gan.audio import Clip
 from genre_gan.genres import genre_weights
 from genre_gan.hub import packaged_weights, resolve_model_folder
+from genre_gan.models.autoencoder import Autoencoder
+from genre_gan.models.latent_gan import ClipLatents, LatentGenerator, noise_shapes
+from genre_gan.models.vocoder import Vocoder
 from genre_gan.models.waveform import WaveformGenerator
+from genre_gan.pretrained import ModelError, read_config
 
 MIN_DURATION_S = 1.0
 MAX_DURATION_S = 120.0
+MAX_VARIATION = 1.5
 CROSSFADE_S = 0.1
 FADE_S = 0.02
 PEAK = 0.89  # -1 dB full scale
+MAX_GAIN = 4.0
+HIGH_PASS_HZ = 20.0
 MAX_SEED = 2**63 - 1
+_FIRST_CHUNK_FRAMES, _CHUNK_FRAMES = 16, 80  # latent frames: 1.5 s, so that playing starts at once, then 7.4 s
+_N_STYLES = 256  # from which the mean style of a genre is taken
+
+
+@dataclass
+class SpectralModel:
+    """A latent generator with the autoencoder and the vocoder that turn its latents into sound."""
+
+    generator: LatentGenerator
+    autoencoder: Autoencoder
+    vocoder: Vocoder
+
+    def __post_init__(self) -> None:
+        made, read = self.generator.config, self.autoencoder.config
+        if made.latent_dim != read.latent_dim:
+            raise ModelError(f"the generator makes {made.latent_dim} latents a frame, the autoencoder reads {read.latent_dim}")
+        if read.features != self.vocoder.config.features:
+            raise ModelError("the autoencoder's spectrograms are not those that the vocoder was trained on")
+
+    @classmethod
+    def load(cls, folder: Path) -> SpectralModel:
+        """Load a folder with the generator's files, and `autoencoder` and `vocoder` below it."""
+        return cls(
+            LatentGenerator.load(folder), Autoencoder.load(folder / "autoencoder"), Vocoder.load(folder / "vocoder")
+        )
+
+    def save_pretrained(self, folder: Path) -> Path:
+        """Write all three, so that one folder, or one Hub id, is enough to generate."""
+        self.autoencoder.save_pretrained(folder / "autoencoder", half=True)
+        self.vocoder.save_pretrained(folder / "vocoder", half=True)
+        return self.generator.save_pretrained(folder, half=True)
+
+    @property
+    def name(self) -> str:
+        return "mel"
+
+    @property
+    def genres(self) -> tuple[str, ...]:
+        return self.generator.config.genres
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return self.vocoder.config.features.sample_rate_hz
+
+    def chunks(self, weights: torch.Tensor, n_samples: int, seed: int, variation: float) -> Iterator[np.ndarray]:
+        """Consecutive parts of at least `n_samples` samples. Only latents are held for the whole clip, 2.8 kB a second."""
+        config = self.generator.config
+        samples_per_frame = self.autoencoder.config.stride * self.vocoder.config.features.hop_length
+        n_frames = -(-n_samples // samples_per_frame)
+        n_padded = -(-n_frames // config.stride) * config.stride
+        rng = np.random.default_rng(seed)
+        style, pulse = _normal(rng, config.style_dim), _normal(rng, 2)
+        # one stream for each level: a longer clip begins as a shorter one does
+        streams = rng.spawn(config.n_levels)
+        noise = [_normal(stream, *shape) for stream, shape in zip(streams, noise_shapes(config, n_padded))]
+        mapped = self.generator.map_style(style, weights)
+        if variation != 1.0:
+            styles = _normal(np.random.default_rng(0), _N_STYLES, config.style_dim)[0]
+            mean = self.generator.map_style(styles, weights.expand(_N_STYLES, -1)).mean(0, keepdim=True)
+            mapped = mean + variation * (mapped - mean)
+        latents = self.generator.synthesize(ClipLatents(style, pulse, noise), mapped)
+        start, length = 0, _FIRST_CHUNK_FRAMES
+        while start < n_frames:
+            stop = min(start + length, n_frames)
+            yield self.decode(latents, start, stop)
+            start, length = stop, _CHUNK_FRAMES
+
+    def decode(self, latents: torch.Tensor, start: int, stop: int) -> np.ndarray:
+        """Samples [shape=(n,)] of the latent frames from `start` to `stop` of Tensor[1 x T x latent_dim].
+
+        As many frames on either side as the networks look at are decoded too and cut off: chunks join without a seam.
+        """
+        stride, hop_length = self.autoencoder.config.stride, self.vocoder.config.features.hop_length
+        mel_margin = self.vocoder.context_frames
+        margin = self.autoencoder.context + -(-mel_margin // stride)
+        first, last = max(0, start - margin), min(latents.shape[1], stop + margin)
+        log_mel = self.autoencoder.decode(latents[:, first:last])
+        mel_first = max(0, stride * start - mel_margin)
+        mel_last = min(stride * latents.shape[1], stride * stop + mel_margin + 1)
+        samples = self.vocoder(log_mel[:, mel_first - stride * first : mel_last - stride * first])[0]
+        offset = (stride * start - mel_first) * hop_length
+        wanted = (stop - start) * stride * hop_length
+        samples = samples[offset : offset + wanted]
+        # the very last frame of a clip has no successor to overlap with
+        return np.pad(samples.numpy(), (0, wanted - len(samples)))
+
+
+@dataclass
+class WaveformModel:
+    """One of the report's generators of fixed length: longer clips are several segments, cross-faded."""
+
+    generator: WaveformGenerator
+
+    @classmethod
+    def load(cls, folder: Path) -> WaveformModel:
+        return cls(WaveformGenerator.load(folder))
+
+    def save_pretrained(self, folder: Path) -> Path:
+        return self.generator.save_pretrained(folder)
+
+    @property
+    def name(self) -> str:
+        return self.generator.config.model
+
+    @property
+    def genres(self) -> tuple[str, ...]:
+        return self.generator.config.genres
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return self.generator.config.sample_rate_hz
+
+    def chunks(self, weights: torch.Tensor, n_samples: int, seed: int, variation: float) -> Iterator[np.ndarray]:
+        """Consecutive parts of at least `n_samples` samples; `variation` scales z."""
+        n_fade = round(CROSSFADE_S * self.sample_rate_hz)
+        rise = np.sin(np.linspace(0.0, np.pi / 2, n_fade, dtype=np.float32)) ** 2
+        rng = np.random.default_rng(seed)
+        tail, n_made = None, 0
+        while n_made < n_samples:
+            z = variation * _normal(rng, self.generator.config.latent_dim)
+            segment = self.generator(z, weights)[0].numpy().copy()
+            if tail is not None:
+                segment[:n_fade] = tail * (1.0 - rise) + segment[:n_fade] * rise
+            segment, tail = segment[:-n_fade], segment[-n_fade:]
+            n_made += len(segment)
+            yield segment
+            if n_samples - n_made <= n_fade:
+                yield tail
+                return
+
+
+_MODELS = {"latent-gan": SpectralModel, "waveform-gan": WaveformModel}
 
 
 class GenreGenerator:
@@ -29,67 +171,143 @@ class GenreGenerator:
     Attributes:
         genres: what can be asked for.
         sample_rate_hz: of the clips.
-        name: of the model, such as `fcn`.
+        name: of the model: `mel`, `fcn` or `cnn`.
         source: where its weights came from.
     """
 
     min_duration_s = MIN_DURATION_S
     max_duration_s = MAX_DURATION_S
 
-    def __init__(self, model: WaveformGenerator, source: str = "memory"):
-        self.model = model.eval()
-        self.genres = model.config.genres
-        self.sample_rate_hz = model.config.sample_rate_hz
-        self.name = model.config.model
+    def __init__(self, model: SpectralModel | WaveformModel, source: str = "memory"):
+        self.model = model
+        self.genres, self.sample_rate_hz, self.name = model.genres, model.sample_rate_hz, model.name
         self.source = source
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike | None = None, revision: str | None = None) -> GenreGenerator:
-        """Load the weights inside the package (no argument), of a folder, or of a Hub id.
+        """Load weights: those inside the package by name (`mel`, the default, `fcn` or `cnn`), of a folder, or of a Hub id.
 
         Raises:
             genre_gan.pretrained.ModelError: nothing there, damaged, or of another family.
         """
-        if source is None:
-            return cls(WaveformGenerator.load(packaged_weights("fcn")), "packaged weights")
-        return cls(WaveformGenerator.load(resolve_model_folder(source, revision)), os.fspath(source))
+        folder = packaged_weights("mel") if source is None else resolve_model_folder(source, revision)
+        family = read_config(folder)["family"]
+        if family not in _MODELS:
+            raise ModelError(f"{folder} holds a model of the family {family!r}, wanted one of {', '.join(_MODELS)}")
+        is_packaged = folder.parent == packaged_weights("mel").parent
+        return cls(_MODELS[family].load(folder), "packaged weights" if is_packaged else os.fspath(source))
 
-    def generate(self, genre: str | Mapping[str, float], duration_s: float = 8.0, seed: int | None = None) -> Clip:
+    @overload
+    def generate(
+        self, genre: str | Mapping[str, float], duration_s: float = ..., seed: int | None = ..., variation: float = ...,
+        stream: Literal[False] = ...,
+    ) -> Clip: ...
+
+    @overload
+    def generate(
+        self, genre: str | Mapping[str, float], duration_s: float = ..., seed: int | None = ..., variation: float = ...,
+        *, stream: Literal[True],
+    ) -> Iterator[Clip]: ...
+
+    def generate(self, genre, duration_s=8.0, seed=None, variation=1.0, stream=False):
         """Make one clip.
 
         Args:
             genre: a name, or a blend such as `{"jazz": 0.7, "hiphop": 0.3}`.
-            duration_s: from 1 to 120 seconds. Longer than the model's segment means several, cross-faded.
+            duration_s: from 1 to 120 seconds.
             seed: the same seed gives the same clip; None draws one at random.
+            variation: how far the clip may stray from the genre's average: 0 not at all, 1 as in training, at most 1.5.
+            stream: give the clip in consecutive parts, as soon as each is made.
 
         Returns:
-            A `Clip` with float32 samples in [-1, 1] [shape=(round(duration_s * sample_rate_hz),)].
+            A `Clip` with float32 samples in [-1, 1] [shape=(round(duration_s * sample_rate_hz),)]; with `stream` an
+            iterator of clips that joined are the very same.
 
         Raises:
-            ValueError: an unknown genre, or a duration or seed out of range.
+            ValueError: an unknown genre, or a duration, seed or variation out of range.
         """
         weights = torch.tensor([genre_weights(genre, self.genres)])
         check_duration(duration_s)
+        check_variation(variation)
         if seed is None:
             seed = secrets.randbelow(2**31)
         check_seed(seed)
-        n_wanted = round(duration_s * self.sample_rate_hz)
-        n_fade = round(CROSSFADE_S * self.sample_rate_hz)
-        n_segments = max(1, math.ceil((n_wanted - n_fade) / (self.model.config.n_samples - n_fade)))
-        generator = torch.Generator().manual_seed(seed)
-        with torch.inference_mode():
-            segments = [
-                self.model(torch.randn(1, self.model.config.latent_dim, generator=generator), weights)[0].numpy()
-                for _ in range(n_segments)
-            ]
-        return Clip(finish(_crossfade(segments, n_fade)[:n_wanted], self.sample_rate_hz), self.sample_rate_hz)
+        parts = self._parts(weights, round(duration_s * self.sample_rate_hz), int(seed), float(variation))
+        if stream:
+            return (Clip(samples, self.sample_rate_hz) for samples in parts)
+        return Clip(np.concatenate(list(parts)), self.sample_rate_hz)
+
+    def _parts(self, weights: torch.Tensor, n_samples: int, seed: int, variation: float) -> Iterator[np.ndarray]:
+        finisher = Finisher(n_samples, self.sample_rate_hz)
+        chunks = self.model.chunks(weights, n_samples, seed, variation)
+        while True:
+            with torch.inference_mode():  # not around the yield: it would leak into the caller
+                chunk = next(chunks, None)
+            if chunk is None or finisher.n_left == 0:
+                return
+            yield finisher.finish(chunk)
+
+
+class Finisher:
+    """Give a clip that comes in parts its level and its ends.
+
+    A high pass removes the constant part and rumble; the gain that brings the first part's peak to -1 dB full scale holds
+    for all, a smooth limiter keeps later peaks below full scale, and both ends are faded.
+    """
+
+    def __init__(self, n_samples: int, sample_rate_hz: int):
+        self.n_left = n_samples
+        self._n_samples = n_samples
+        self._n_fade = min(round(FADE_S * sample_rate_hz), n_samples // 2)
+        self._gain: float | None = None
+        self._high_pass = _HighPass(sample_rate_hz)
+
+    def finish(self, samples: np.ndarray) -> np.ndarray:
+        """The next part, cut to what is still wanted; float32 [shape=(n,)]."""
+        samples = self._high_pass(samples[: self.n_left])
+        if self._gain is None:
+            self._gain = min(MAX_GAIN, PEAK / max(float(np.abs(samples).max()), 1e-6))
+        samples = _limit(samples * np.float32(self._gain))
+        position = self._n_samples - self.n_left + np.arange(len(samples))
+        to_end = np.minimum(position, self._n_samples - 1 - position)
+        samples *= np.minimum(1.0, to_end / max(1, self._n_fade)).astype(np.float32)
+        self.n_left -= len(samples)
+        return samples
+
+
+class _HighPass:
+    """A one-pole high pass that goes on from part to part."""
+
+    def __init__(self, sample_rate_hz: int):
+        from scipy.signal import butter
+
+        self._coefficients = butter(1, HIGH_PASS_HZ, "highpass", fs=sample_rate_hz)
+        self._state = np.zeros(1)
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        from scipy.signal import lfilter
+
+        filtered, self._state = lfilter(*self._coefficients, samples, zi=self._state)
+        return filtered.astype(np.float32)
+
+
+def _limit(samples: np.ndarray, knee: float = 0.8) -> np.ndarray:
+    """Leave what is below `knee` alone and bend what is above towards, never beyond, 1."""
+    size = np.abs(samples)
+    bent = knee + (1.0 - knee) * np.tanh((size - knee) / (1.0 - knee))
+    return np.where(size <= knee, samples, np.copysign(bent, samples)).astype(np.float32)
 
 
 def check_duration(duration_s: float) -> None:
     """Raise `ValueError` unless `duration_s` is a number of seconds that can be generated."""
-    is_number = isinstance(duration_s, (int, float, np.integer, np.floating)) and not isinstance(duration_s, bool)
-    if not is_number or not MIN_DURATION_S <= duration_s <= MAX_DURATION_S:
+    if not _is_number(duration_s) or not MIN_DURATION_S <= duration_s <= MAX_DURATION_S:
         raise ValueError(f"duration_s must be from {MIN_DURATION_S:g} to {MAX_DURATION_S:g} seconds, got {duration_s!r}")
+
+
+def check_variation(variation: float) -> None:
+    """Raise `ValueError` unless `variation` is a number from 0 to 1.5."""
+    if not _is_number(variation) or not 0.0 <= variation <= MAX_VARIATION:
+        raise ValueError(f"variation must be from 0 to {MAX_VARIATION:g}, got {variation!r}")
 
 
 def check_seed(seed: int) -> None:
@@ -98,21 +316,10 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"seed must be a whole number from 0 to {MAX_SEED}, got {seed!r}")
 
 
-def _crossfade(segments: list[np.ndarray], n_fade: int) -> np.ndarray:
-    rise = np.sin(np.linspace(0.0, np.pi / 2, n_fade, dtype=np.float32)) ** 2
-    joined = segments[0]
-    for segment in segments[1:]:
-        seam = joined[-n_fade:] * (1.0 - rise) + segment[:n_fade] * rise
-        joined = np.concatenate([joined[:-n_fade], seam, segment[n_fade:]])
-    return joined
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
-def finish(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """Remove the mean, bring the peak to -1 dB full scale and fade both ends; float32 [shape=(n,)]."""
-    samples = samples.astype(np.float32) - np.float32(samples.mean())
-    samples *= PEAK / max(float(np.abs(samples).max()), 1e-6)
-    n_fade = min(round(FADE_S * sample_rate_hz), len(samples) // 2)
-    rise = np.linspace(0.0, 1.0, n_fade, dtype=np.float32)
-    samples[:n_fade] *= rise
-    samples[len(samples) - n_fade :] *= rise[::-1]
-    return samples
+def _normal(rng: np.random.Generator, *shape: int) -> torch.Tensor:
+    """Normal noise Tensor[1 x *shape]; drawn one after the other, so that more of it begins with the same values."""
+    return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))[None]

@@ -40,13 +40,14 @@ class PretrainedModel(nn.Module):
         self.config = config
         self.training_record: dict = {}
 
-    def save_pretrained(self, folder: str | os.PathLike) -> Path:
-        """Write config and weights into `folder`; each file appears whole or not at all."""
+    def save_pretrained(self, folder: str | os.PathLike, half: bool = False) -> Path:
+        """Write config and weights into `folder`, with `half` at 16 bits a weight; each file appears whole or not at all."""
         from safetensors.torch import save
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()})
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        weights = save({name: tensor.half() if half else tensor for name, tensor in tensors.items()})
         record = {"version": CONFIG_VERSION, "family": self.family, "model": asdict(self.config)}
         record |= {"training": self.training_record, "weights_sha256": hashlib.sha256(weights).hexdigest()}
         write_bytes(folder / WEIGHTS_NAME, weights)

@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ import torch
 from genre_gan.audio import AudioError, load_audio
 from genre_gan.dataset import DataError, Track, TrackSet
 from genre_gan.features import FeatureConfig, FeatureExtractor
+
+if TYPE_CHECKING:
+    from genre_gan.models.autoencoder import Autoencoder
 
 MIN_TRACK_S = 1.0
 SILENCE_RMS = 1e-4  # -80 dB full scale
@@ -61,10 +65,12 @@ class FeatureStore:
         tracks: the usable tracks, in order.
         skipped: the others, each with its reason.
         n_frames: frames of each track [shape=(n_tracks,)].
+        n_features, frame_rate_hz: values in a frame, and frames in a second.
     """
 
     def __init__(self, tracks: TrackSet, config: FeatureConfig, cache_dir: Path | None = None, progress: bool = False):
         self.config = config
+        self.n_features, self.frame_rate_hz = config.n_features, config.frame_rate_hz
         key = hashlib.sha256(json.dumps(config.cache_key(), sort_keys=True).encode()).hexdigest()[:16]
         self.folder = (cache_dir or default_cache_dir()) / f"{config.name.removesuffix('-segment')}-{key}"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -124,6 +130,10 @@ class FeatureStore:
             if n_frames >= minimum:
                 yield track, start, n_frames
 
+    def content_key(self, track: int) -> str:
+        """A name for a track's content, the same wherever its file lies."""
+        return self._paths[track].stem
+
     def _open(self, index: int) -> np.ndarray:
         return np.load(self._paths[index], mmap_mode="r")
 
@@ -137,6 +147,67 @@ class FeatureStore:
         except (AudioError, OSError) as error:
             return Skipped(track.id, str(error))
         return path
+
+
+class LatentStore:
+    """Autoencoder latents of some tracks of a waveform store, at several playing speeds, read through memory maps.
+
+    Speed changes pitch and tempo together, as a record player does: the same few hours of music show more of what music can be.
+
+    Attributes:
+        tracks: the tracks, once for each speed.
+        n_frames: latent frames of each [shape=(n,)].
+        n_features, frame_rate_hz: of the latents.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        tracks: np.ndarray,
+        autoencoder: Autoencoder,
+        speeds: Sequence[float] = (1.0,),
+        cache_dir: Path | None = None,
+        progress: bool = False,
+    ):
+        config = autoencoder.config
+        self.n_features, self.frame_rate_hz = config.latent_dim, config.latent_rate_hz
+        key = hashlib.sha256(repr(config).encode())
+        for tensor in (autoencoder.mean, autoencoder.components, autoencoder.scale):  # all that encoding depends on
+            key.update(tensor.cpu().numpy().tobytes())
+        folder = (cache_dir or default_cache_dir()) / f"latents-{key.hexdigest()[:16]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tracks = store.tracks.select(np.tile(tracks, len(speeds)))
+        work = [(speed, int(track)) for speed in speeds for track in tracks]
+        if progress:
+            from tqdm.auto import tqdm
+
+            work = tqdm(work, desc="latents", unit="track", leave=False)
+        extractor = FeatureExtractor(config.features)
+        self._paths = []
+        for speed, track in work:
+            path = folder / f"{store.content_key(track)}-{speed:g}.npy"
+            if not path.exists():
+                _save_array(path, _encode(store.read(track)[:, 0], speed, autoencoder, extractor))
+            self._paths.append(path)
+        self.n_frames = np.array([len(np.load(path, mmap_mode="r")) for path in self._paths])
+
+    def read(self, track: int, start: int = 0, n_frames: int | None = None) -> np.ndarray:
+        """Latents float32 [shape=(n_frames, n_features)] of one track from frame `start` on."""
+        stop = None if n_frames is None else start + n_frames
+        return np.load(self._paths[track], mmap_mode="r")[start:stop].astype(np.float32)
+
+
+@torch.inference_mode()
+def _encode(samples: np.ndarray, speed: float, autoencoder: Autoencoder, extractor: FeatureExtractor) -> np.ndarray:
+    """Latents float16 [shape=(n_frames, latent_dim)], which hold them to a thousandth."""
+    from genre_gan.models.vocoder import normalize_log_mel
+
+    rate_hz = autoencoder.config.features.sample_rate_hz
+    if speed != 1.0:
+        samples = load_audio((samples, rate_hz * speed), rate_hz).samples
+    log_mel = normalize_log_mel(extractor(torch.from_numpy(samples)[None]))
+    stride = autoencoder.config.stride
+    return autoencoder.encode(log_mel[:, : log_mel.shape[1] // stride * stride])[0].numpy().astype(np.float16)
 
 
 def _content_hash(audio: str | bytes) -> str:

@@ -35,14 +35,14 @@ from genre_gan.dataset import DEFAULT_DATASET, PROTOCOLS, Split, TrackSet, load_
 from genre_gan.features import FeatureConfig
 from genre_gan.hub import CURVE_NAME, SETTINGS_NAME, check_can_push
 from genre_gan.plots import learning_curve_figure, save_figure
-from genre_gan.store import FeatureStore, Segments
+from genre_gan.store import FeatureStore, LatentStore, Segments
 
 TRACKERS = ("tensorboard", "trackio", "wandb", "none")
 LOG_NAME = "log.jsonl"
 # Arguments that may change between a run and its resumption.
 _FREE_ON_RESUME = {
     "output_dir", "cache_dir", "max_steps", "epochs", "resume", "overwrite", "keep_checkpoints", "checkpoint_every",
-    "preview_every", "log_every", "tracker", "push_to_hub", "private", "revision", "mixed_precision", "learning_rate",
+    "preview_every", "log_every", "tracker", "push_to_hub", "private", "revision", "mixed_precision", "learning_rate", "autoencoder", "vocoder",
 }
 
 
@@ -50,7 +50,7 @@ class TrainingError(RuntimeError):
     """A run that cannot start or go on. The message is fit for users."""
 
 
-def add_common_arguments(parser: argparse.ArgumentParser, epochs: int, batch_size: int) -> None:
+def add_common_arguments(parser: argparse.ArgumentParser, epochs: int, batch_size: int | None) -> None:
     """The options that all training scripts have."""
     data = parser.add_argument_group("data")
     data.add_argument("--data", action="append", metavar="SOURCE", help="Hub data set id, folder of genres, tracks.csv or folder "
@@ -420,7 +420,7 @@ class Loader:
     Batch k is a function of (seed, k) alone. Subclasses choose its slices.
     """
 
-    def __init__(self, store: FeatureStore, length: int, seed: int, run: Run):
+    def __init__(self, store: FeatureStore | LatentStore, length: int, seed: int, run: Run):
         self.store, self.length, self.seed, self.run = store, length, seed, run
         genre_id = {genre: i for i, genre in enumerate(store.tracks.genres)}
         self.track_genre_ids = np.array([genre_id[genre] for genre in store.tracks.genre_names])
@@ -442,12 +442,9 @@ class Loader:
         everyone = self.choose(step)
         rows = np.array_split(np.arange(len(everyone)), self.run.world_size)[self.run.rank]
         mine = pick(everyone, rows)
-        features = torch.zeros(len(mine), self.length, self.store.config.n_features)
-        for row, (track, start, n_frames) in enumerate(zip(mine.track, mine.start, mine.n_frames)):
-            features[row, :n_frames] = torch.from_numpy(self.store.read(int(track), int(start), int(n_frames)))
         device = self.run.device
         return Batch(
-            features.to(device),
+            self.read(mine).to(device),
             torch.from_numpy(mine.n_frames).to(device),
             torch.from_numpy(self.track_genre_ids[mine.track]).to(device),
             int(np.random.SeedSequence([self.seed, step, 1]).generate_state(1)[0]) << 8,
@@ -455,6 +452,14 @@ class Loader:
             len(mine) * self.run.world_size / len(everyone),
             len(everyone),
         )
+
+
+    def read(self, segments: Segments) -> Tensor:
+        """Features Tensor[B x T x F] of these slices, zero beyond a slice's end."""
+        features = torch.zeros(len(segments), self.length, self.store.n_features)
+        for row, (track, start, n_frames) in enumerate(zip(segments.track, segments.start, segments.n_frames)):
+            features[row, :n_frames] = torch.from_numpy(self.store.read(int(track), int(start), int(n_frames)))
+        return features
 
 
 class SegmentLoader(Loader):
@@ -478,24 +483,31 @@ class SegmentLoader(Loader):
 
 
 class CropLoader(Loader):
-    """Random crops of one length, the genres as even as the batch size allows, longer tracks drawn more often."""
+    """Random crops of one length: genres as even as the batch size allows, in each genre every source of data as often as
+    the others, and in each source longer tracks more often than short ones.
+    """
 
-    def __init__(self, store: FeatureStore, tracks: np.ndarray, length: int, batch_size: int, seed: int, run: Run):
+    def __init__(self, store: FeatureStore | LatentStore, tracks: np.ndarray, length: int, batch_size: int, seed: int, run: Run):
         super().__init__(store, length, seed, run)
         tracks = tracks[store.n_frames[tracks] >= length]
         if len(tracks) == 0:
-            raise ValueError(f"no track is as long as a crop of {length / store.config.frame_rate_hz:.1f} s; use a shorter one")
+            raise ValueError(f"no track is as long as a crop of {length / store.frame_rate_hz:.1f} s; use a shorter one")
         self.batch_size = batch_size
         self.batches_per_epoch = max(1, int(store.n_frames[tracks].sum()) // (length * batch_size))
-        self.by_genre = [tracks[self.track_genre_ids[tracks] == genre] for genre in np.unique(self.track_genre_ids[tracks])]
+        genre_ids, sources = self.track_genre_ids[tracks], np.array(store.tracks.sources)[tracks]
+        self.by_genre = []
+        for genre in np.unique(genre_ids):
+            chances = np.zeros(len(tracks))
+            for source in np.unique(sources[genre_ids == genre]):
+                members = (genre_ids == genre) & (sources == source)
+                chances[members] = store.n_frames[tracks[members]] / store.n_frames[tracks[members]].sum()
+            chosen = chances > 0
+            self.by_genre.append((tracks[chosen], chances[chosen] / chances.sum()))
 
     def choose(self, step: int) -> Segments:
         rng = np.random.default_rng([self.seed, step])
         genres = np.resize(rng.permutation(len(self.by_genre)), self.batch_size)
-        tracks = np.empty(self.batch_size, np.int64)
-        for row, genre in enumerate(genres):
-            frames = self.store.n_frames[self.by_genre[genre]]
-            tracks[row] = rng.choice(self.by_genre[genre], p=frames / frames.sum())
+        tracks = np.array([rng.choice(self.by_genre[genre][0], p=self.by_genre[genre][1]) for genre in genres])
         starts = rng.integers(0, self.store.n_frames[tracks] - self.length + 1)
         return Segments(tracks, starts, np.full(self.batch_size, self.length))
 

@@ -29,8 +29,9 @@ from training.adversarial import adversarial_losses, train_discriminator
 from training.loop import CropLoader, Run, add_common_arguments, count_steps, positive_int, run_script, training_record, update_average
 
 EMA_DECAY = 0.998
-LATENT_NOISE = 0.1
-DIFFERENCE_WEIGHT, ADVERSARIAL_WEIGHT, FEATURE_WEIGHT = 1.0, 0.02, 0.1
+LATENT_NOISE = 0.05
+DIFFERENCE_WEIGHT, ADVERSARIAL_WEIGHT, FEATURE_WEIGHT = 0.5, 0.02, 0.1
+N_FIT_BATCHES = 100  # from which the components are taken
 PREVIEW_FRAMES = 432  # 5 s, a multiple of the stride
 
 
@@ -43,7 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--n-blocks", type=positive_int, default=2, help="ConvNeXt blocks at each rate (default: %(default)s)")
     model.add_argument("--crop-frames", type=positive_int, default=128, help="length of a crop in mel frames (default: %(default)s)")
     model.add_argument("--learning-rate", type=float, default=1e-3, help="(default: %(default)s)")
-    model.add_argument("--adversarial-from", type=int, default=1500, metavar="STEP", help="when D joins (default: %(default)s)")
+    model.add_argument("--adversarial-from", type=int, default=500, metavar="STEP", help="when D joins (default: %(default)s)")
     args = parser.parse_args(argv)
     stride = 2 ** (len(args.widths) - 1)
     if args.crop_frames % (4 * stride):
@@ -52,23 +53,32 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 class AutoencoderTask:
-    """L1 on levels and on their differences along both axes, with a little noise on the latents; later D joins."""
+    """Of the decoder's network: L1 on levels and on their differences along both axes, with a little noise on the latents as
+    generated ones have; later D joins.
+    """
 
     def __init__(self, run: Run, store: FeatureStore, train: np.ndarray, valid: np.ndarray):
         args = run.args
         self.run, self.store, self.valid = run, store, valid
         config = AutoencoderConfig(latent_dim=args.latent_dim, widths=tuple(args.widths), n_blocks=args.n_blocks)
         self.autoencoder = Autoencoder(config)
-        self.average = copy.deepcopy(self.autoencoder).eval()  # exponential moving average of the weights
-        self.discriminator = MelDiscriminator()
         self.extractor = FeatureExtractor(config.features).to(run.device)
         n_samples = (args.crop_frames - 1) * config.features.hop_length
         self.loader = CropLoader(store, train, n_samples, args.batch_size, args.seed, run)
+        self._fit_components(CropLoader(store, train, n_samples, args.batch_size, args.seed + 1, run))
+        self.average = copy.deepcopy(self.autoencoder).eval()  # exponential moving average of the weights
+        self.discriminator = MelDiscriminator()
         self.optimizer_g = torch.optim.AdamW(self.autoencoder.parameters(), args.learning_rate, betas=(0.9, 0.98))
         self.optimizer_d = torch.optim.AdamW(self.discriminator.parameters(), 0.5 * args.learning_rate, betas=(0.5, 0.98))
         self.modules = {"autoencoder": self.autoencoder, "average": self.average, "discriminator": self.discriminator}
         self.optimizers = {"autoencoder": self.optimizer_g, "discriminator": self.optimizer_d}
         self.n_steps = count_steps(args, self.loader.batches_per_epoch)
+
+    def _fit_components(self, loader: CropLoader) -> None:
+        """From crops of all ranks' choosing, read by each, so that every rank gets the same components."""
+        crops = [loader.read(loader.choose(step))[..., 0] for step in range(N_FIT_BATCHES)]
+        kept = self.autoencoder.fit_components(torch.cat([normalize_log_mel(self.extractor(crop)) for crop in crops]))
+        self.run.say(f"{self.autoencoder.config.latent_dim} components keep {kept:.1%} of the variance")
 
     def train_step(self, step: int) -> dict[str, Tensor]:
         batch = self.loader.batch(step)
@@ -81,9 +91,7 @@ class AutoencoderTask:
         fake = fake.float()
         copy_loss = F.l1_loss(fake, real)
         slope_loss = F.l1_loss(fake.diff(dim=1), real.diff(dim=1)) + F.l1_loss(fake.diff(dim=2), real.diff(dim=2))
-        # keeps the latents near unit size, where the noise above limits what they can hide
-        size_loss = 0.01 * (latents.float().square().mean() - 1.0).square()
-        loss = copy_loss + DIFFERENCE_WEIGHT * slope_loss + size_loss
+        loss = copy_loss + DIFFERENCE_WEIGHT * slope_loss
         values = {}
         if step >= self.run.args.adversarial_from:
             values = train_discriminator(self.run, self.discriminator, self.optimizer_d, real, fake, batch.weight)
@@ -132,18 +140,6 @@ class AutoencoderTask:
         save_figure(level_figure(levels_db[:12], durations_s, titles, columns=2), folder / "spectrograms.png")
         self.run.say(f"step {step}: copies of validation clips are {sum(distances_db) / len(distances_db):.2f} dB off")
 
-    @torch.inference_mode()
-    def set_latent_statistics(self, train: np.ndarray) -> None:
-        """Standardise the averaged model's latents over up to 200 training tracks, spread evenly."""
-        hop_length, stride = self.autoencoder.config.features.hop_length, self.autoencoder.config.stride
-        latents = []
-        for track in train[np.linspace(0, len(train) - 1, min(200, len(train))).astype(int)]:
-            n_frames = min(PREVIEW_FRAMES, self.store.n_frames[track] // hop_length // stride * stride)
-            latents.append(self.average.encode(self.read_log_mel(int(track), n_frames))[0])
-        values = torch.cat(latents)
-        self.average.latent_mean.copy_(values.mean(0))
-        self.average.latent_std.copy_(values.std(0) + 1e-3)
-
 
 def train(args: argparse.Namespace) -> None:
     run = Run(args, "autoencoder")
@@ -152,7 +148,6 @@ def train(args: argparse.Namespace) -> None:
     task = AutoencoderTask(run, store, split.train, split.valid)
     if not run.fit(task, task.n_steps) or not run.accelerator.is_main_process:
         return
-    task.set_latent_statistics(split.train)
     task.average.training_record = training_record(run, store, split, task.n_steps)
     folder = task.average.save_pretrained(args.output_dir / "model")
     run.say(f"saved to {folder}")

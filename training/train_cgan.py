@@ -1,9 +1,13 @@
-"""Train a conditional GAN on the waveform: the report's fcn or cnn.
+"""Train a conditional GAN: `mel`, on latents of spectrograms, or the report's `fcn` and `cnn`, on the waveform.
 
-    accelerate launch training/train_cgan.py --data path/to/genres --model fcn --segment-s 4 --output-dir runs/fcn
+    accelerate launch training/train_cgan.py --data path/to/genres --mixed-precision bf16 --output-dir runs/mel
+    python training/train_cgan.py --data path/to/genres --autoencoder runs/autoencoder/model --vocoder runs/vocoder/model --output-dir runs/mel
+    python training/train_cgan.py --data path/to/genres --model fcn --segment-s 4 --output-dir runs/fcn
     python training/train_cgan.py --data path/to/genres --model cnn --whole-track --output-dir runs/cnn
     python training/train_cgan.py --data path/to/genres --model fcn --genres blues --output-dir runs/blues
-    python training/train_cgan.py --data path/to/genres --model fcn --segment-s 4 --output-dir runs/fcn --resume
+    python training/train_cgan.py --data path/to/genres --output-dir runs/mel --resume
+
+`mel` takes the packaged autoencoder and vocoder unless told of others.
 """
 
 from __future__ import annotations
@@ -15,135 +19,80 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from genre_gan.audio import SAMPLE_RATE_HZ
-from genre_gan.dataset import Split
+from genre_gan.dataset import Split, split_tracks
 from genre_gan.features import FeatureConfig
-from genre_gan.generate import GenreGenerator
-from genre_gan.hub import push_model_folder
-from genre_gan.models.waveform import ACTIVATIONS, MODELS, WaveformDiscriminator, WaveformGANConfig, WaveformGenerator
-from genre_gan.plots import mel_figure, save_figure
-from genre_gan.store import FeatureStore
-from training.loop import Run, SegmentLoader, add_common_arguments, count_steps, positive_int, run_script, training_record
+from genre_gan.generate import SpectralModel
+from genre_gan.hub import packaged_weights, push_model_folder
+from genre_gan.models.autoencoder import Autoencoder
+from genre_gan.models.vocoder import Vocoder
+from genre_gan.models.waveform import ACTIVATIONS, MODELS
+from genre_gan.store import FeatureStore, LatentStore
+from training.latent_task import SPEEDS, LatentGANTask
+from training.loop import Run, add_common_arguments, positive_int, run_script, training_record
+from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask
 
-WHOLE_TRACK_S = 30.0
-PREVIEW_SEED = 0
-# Mean logits this far apart mean that D no longer gives G anything to follow.
-COLLAPSE_LOGIT_GAP = 15.0
+DEFAULTS = {  # of the options whose best value depends on the model
+    "mel": {"batch_size": 32, "learning_rate": 2e-3},
+    "fcn": {"batch_size": 64, "learning_rate": 2e-4},
+    "cnn": {"batch_size": 64, "learning_rate": 2e-4},
+}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_common_arguments(parser, epochs=500, batch_size=64)
+    add_common_arguments(parser, epochs=500, batch_size=None)
     model = parser.add_argument_group("model")
-    model.add_argument("--model", choices=MODELS, default="fcn", help="(default: %(default)s)")
-    length = model.add_mutually_exclusive_group()
+    model.add_argument("--model", choices=("mel", *MODELS), default="mel", help="(default: %(default)s)")
+    model.add_argument("--width", type=positive_int, default=256, help="of G's layers (default: %(default)s)")
+    model.add_argument("--learning-rate", type=float, help="(default: 0.002 for mel, else 0.0002)")
+    mel = parser.add_argument_group("mel alone")
+    mel.add_argument("--autoencoder", type=Path, metavar="FOLDER", help="(default: the packaged one)")
+    mel.add_argument("--vocoder", type=Path, metavar="FOLDER", help="(default: the packaged one)")
+    mel.add_argument("--d-width", type=positive_int, default=384, help="of D's layers (default: %(default)s)")
+    mel.add_argument("--penalty", type=float, default=1.0, help="weight of the gradient penalty (default: %(default)s)")
+    waveform = parser.add_argument_group("fcn and cnn alone")
+    length = waveform.add_mutually_exclusive_group()
     length.add_argument("--segment-s", type=float, default=4.0, help="length of a slice in seconds (default: %(default)s)")
     length.add_argument("--whole-track", action="store_true", help=f"{WHOLE_TRACK_S:g} s; shorter tracks end in silence")
-    model.add_argument("--latent-dim", type=positive_int, default=100, help="size of z (default: %(default)s)")
-    model.add_argument("--width", type=positive_int, default=256, help="(default: %(default)s)")
-    model.add_argument("--output-activation", choices=ACTIVATIONS, default="none", help="(default: %(default)s)")
-    model.add_argument("--learning-rate", type=float, default=2e-4, help="(default: %(default)s)")
+    waveform.add_argument("--latent-dim", type=positive_int, default=100, help="size of z (default: %(default)s)")
+    waveform.add_argument("--output-activation", choices=ACTIVATIONS, default="none", help="(default: %(default)s)")
     args = parser.parse_args(argv)
     if args.segment_s < 1.0:
         parser.error(f"--segment-s must be at least 1, got {args.segment_s:g}")
+    for name, value in DEFAULTS[args.model].items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     return args
 
 
-class WaveformGANTask:
-    """Each step: generate fakes, train D on real and fake, then train G (the report's order)."""
+def prepare_waveform(args: argparse.Namespace, run: Run) -> tuple[WaveformGANTask, FeatureStore, Split]:
+    segment_s = WHOLE_TRACK_S if args.whole_track else args.segment_s
+    minimum_s = 1.0 if args.whole_track else None
+    store = run.load_features(FeatureConfig("waveform", segment_s=segment_s, min_segment_s=minimum_s))
+    everything = Split("none: trained on all tracks", np.arange(len(store.tracks)), np.zeros(0, np.int64), leaks=False)
+    return WaveformGANTask(run, store), store, everything
 
-    def __init__(self, run: Run, store: FeatureStore):
-        args = run.args
-        self.run, self.genres = run, store.tracks.genres
-        self.loader = SegmentLoader(store, store.segments(), args.batch_size, args.seed, run)
-        length_s = WHOLE_TRACK_S if args.whole_track else args.segment_s
-        self.config = WaveformGANConfig(
-            model=args.model,
-            n_samples=round(length_s * SAMPLE_RATE_HZ),
-            genres=self.genres,
-            latent_dim=args.latent_dim,
-            width=args.width,
-            output_activation=args.output_activation,
-        )
-        self.generator, self.discriminator = WaveformGenerator(self.config), WaveformDiscriminator(self.config)
-        self.optimizer_g = torch.optim.Adam(self.generator.parameters(), args.learning_rate, betas=(0.5, 0.999))
-        self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), args.learning_rate, betas=(0.5, 0.999))
-        self.modules = {"generator": self.generator, "discriminator": self.discriminator}
-        self.optimizers = {"generator": self.optimizer_g, "discriminator": self.optimizer_d}
-        self.n_steps = count_steps(args, self.loader.batches_per_epoch)
-        self._warned = False
 
-    def train_step(self, step: int) -> dict[str, Tensor]:
-        batch = self.loader.batch(step)
-        real = F.pad(batch.features[..., 0], (0, self.config.n_samples))[:, : self.config.n_samples]
-        z_d, z_g = (batch.randn(self.config.latent_dim, draw=draw) for draw in range(2))
-        labels = F.one_hot(batch.genre_ids, len(self.genres)).float()
-
-        loss_d, real_logit, fake_logit = self._train_discriminator(real, z_d, batch.genre_ids, labels, batch.weight)
-        loss_g = self._train_generator(z_g, batch.genre_ids, labels, batch.weight)
-        return {"loss D": loss_d, "loss G": loss_g, "logit real": real_logit, "logit fake": fake_logit}
-
-    def _train_discriminator(self, real: Tensor, z: Tensor, genre_ids: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, ...]:
-        with self.run.accelerator.autocast():
-            with torch.no_grad():
-                fake = self.generator(z, labels)
-            real_logits, fake_logits = self.discriminator(real, genre_ids), self.discriminator(fake, genre_ids)
-            loss = F.binary_cross_entropy_with_logits(real_logits, torch.ones_like(real_logits))
-            loss = loss + F.binary_cross_entropy_with_logits(fake_logits, torch.zeros_like(fake_logits))
-        self.optimizer_d.zero_grad()
-        (loss * weight).backward()
-        self.run.average_gradients(self.discriminator)
-        self.optimizer_d.step()
-        return loss.detach(), real_logits.detach().float().mean(), fake_logits.detach().float().mean()
-
-    def _train_generator(self, z: Tensor, genre_ids: Tensor, labels: Tensor, weight: float) -> Tensor:
-        with self.run.accelerator.autocast():
-            logits = self.discriminator(self.generator(z, labels), genre_ids)
-            loss = F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
-        self.optimizer_g.zero_grad()
-        (loss * weight).backward()
-        self.run.average_gradients(self.generator)
-        self.optimizer_g.step()
-        return loss.detach()
-
-    def watch(self, values: dict[str, float], step: int) -> None:
-        """Say it in words, once, when D wins outright."""
-        gap = values["logit real"] - values["logit fake"]
-        if gap > COLLAPSE_LOGIT_GAP and not self._warned:
-            self._warned = True
-            self.run.say(
-                f"step {step}: D wins outright (its logits on real and fake are {gap:.0f} apart), so G gets no useful gradient. "
-                "That is the report's situation too; a shorter training is as good as a longer one from here"
-            )
-
-    def preview(self, step: int) -> None:
-        """A clip and a spectrogram for each genre, through the pipeline that users have."""
-        folder = self.run.args.output_dir / "previews" / f"step-{step:08d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        training = self.generator.training
-        pipeline = GenreGenerator(self.generator)
-        clips = [pipeline.generate(genre, 4.0, PREVIEW_SEED) for genre in self.genres]
-        for genre, clip in zip(self.genres, clips):
-            clip.save(folder / f"{genre}.wav")
-        save_figure(mel_figure(clips, self.genres, columns=2), folder / "spectrograms.png")
-        self.generator.train(training)
+def prepare_latent(args: argparse.Namespace, run: Run) -> tuple[LatentGANTask, FeatureStore, Split]:
+    store = run.load_features(FeatureConfig("waveform"))
+    split = split_tracks(store.tracks, args.split, seed=args.seed)
+    autoencoder = Autoencoder.load(args.autoencoder or packaged_weights("mel") / "autoencoder")
+    vocoder = Vocoder.load(args.vocoder or packaged_weights("mel") / "vocoder")
+    with run.accelerator.main_process_first():
+        is_main = run.accelerator.is_main_process
+        latents = LatentStore(store, split.train, autoencoder, SPEEDS, args.cache_dir, progress=is_main)
+    return LatentGANTask(run, latents, autoencoder, vocoder), store, split
 
 
 def train(args: argparse.Namespace) -> None:
     run = Run(args, "cgan")
-    segment_s = WHOLE_TRACK_S if args.whole_track else args.segment_s
-    minimum_s = 1.0 if args.whole_track else None
-    store = run.load_features(FeatureConfig("waveform", segment_s=segment_s, min_segment_s=minimum_s))
-    task = WaveformGANTask(run, store)
+    prepare = prepare_latent if args.model == "mel" else prepare_waveform
+    task, store, split = prepare(args, run)
     if not run.fit(task, task.n_steps) or not run.accelerator.is_main_process:
         return
-    everything = Split("none: trained on all tracks", np.arange(len(store.tracks)), np.zeros(0, np.int64), leaks=False)
-    task.generator.training_record = training_record(run, store, everything, task.n_steps)
-    folder = task.generator.save_pretrained(args.output_dir / "model")
+    task.trained.generator.training_record = training_record(run, store, split, task.n_steps)
+    folder = task.trained.save_pretrained(args.output_dir / "model")
     run.say(f"saved to {folder}")
     if args.push_to_hub:
         run.say(f"pushed to {push_model_folder(folder, args.push_to_hub, args.private, args.revision)}")

@@ -1,7 +1,8 @@
-"""Log-mel spectrograms to a short learned latent and back: what the spectral generator works on.
+"""Log-mel spectrograms to a short latent and back: what the spectral generator works on.
 
-The generator then has 64 values at 10.8 Hz to invent instead of 96 at 86 Hz, after Musika (Pasini & Schlüter, ISMIR 2022).
-All layers are convolutions over time with finite context, so any length can be decoded in pieces without seams.
+The generator then has 64 values at 10.8 Hz to invent instead of 96 at 86 Hz, as in Musika (Pasini & Schlüter, ISMIR 2022).
+The way there is linear: the principal components of patches of eight frames, which cost no training. The way back adds what a
+network knows of the components that were dropped. It is convolutional over time with finite context, so any length can be decoded in pieces without seams.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from genre_gan.features import FeatureConfig
 from genre_gan.models.vocoder import ConvNeXtBlock, mel_features
 from genre_gan.pretrained import PretrainedModel
 
+WHITENING = 0.5  # 1 gives every component the same size, 0 its natural one
+
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
@@ -24,8 +27,8 @@ class AutoencoderConfig:
     Attributes:
         features: the log-mel settings.
         latent_dim: values in one latent frame.
-        widths: channels at each frame rate, from the mel's own downwards; each further one halves the rate.
-        n_blocks: ConvNeXt blocks at each rate, on either side.
+        widths: channels of the network at each frame rate, from the mel's own downwards; each further one halves the rate.
+        n_blocks: ConvNeXt blocks at each rate.
         expansion: of each block's inner width.
     """
 
@@ -46,29 +49,30 @@ class AutoencoderConfig:
 
 
 class Autoencoder(PretrainedModel):
-    """Encoder and decoder. Latents are standardised by buffers set after training, so that each has about unit deviation."""
+    """Linear encoder, set by `fit_components`; decoder of the same components and a network that refines what they give."""
 
     config_class = AutoencoderConfig
     family = "autoencoder"
 
     def __init__(self, config: AutoencoderConfig):
         super().__init__(config)
-        widths = config.widths
-        encoder: list[nn.Module] = [_TimeConv(config.features.n_mels, widths[0], 7)]
-        for level, width in enumerate(widths):
-            if level:
-                encoder.append(_Down(widths[level - 1], width))
-            encoder += [ConvNeXtBlock(width, config.expansion * width, 0.5) for _ in range(config.n_blocks)]
-        self.encoder = nn.Sequential(*encoder, nn.LayerNorm(widths[-1]), nn.Linear(widths[-1], config.latent_dim))
-        decoder: list[nn.Module] = [_TimeConv(config.latent_dim, widths[-1], 3)]
-        for level in reversed(range(len(widths))):
-            width = widths[level]
-            decoder += [ConvNeXtBlock(width, config.expansion * width, 0.5) for _ in range(config.n_blocks)]
-            if level:
-                decoder.append(_Up(width, widths[level - 1]))
-        self.decoder = nn.Sequential(*decoder, nn.LayerNorm(widths[0]), nn.Linear(widths[0], config.features.n_mels))
-        self.register_buffer("latent_mean", torch.zeros(config.latent_dim))
-        self.register_buffer("latent_std", torch.ones(config.latent_dim))
+        widths, patch = config.widths, config.stride * config.features.n_mels
+        self.register_buffer("mean", torch.zeros(patch))
+        self.register_buffer("components", torch.zeros(config.latent_dim, patch))
+        self.register_buffer("scale", torch.ones(config.latent_dim))
+        climb: list[nn.Module] = [_TimeConv(config.latent_dim, widths[-1], 3)]
+        for level in reversed(range(1, len(widths))):
+            climb += [ConvNeXtBlock(widths[level], config.expansion * widths[level], 0.5) for _ in range(config.n_blocks)]
+            climb.append(_Up(widths[level], widths[level - 1]))
+        self.climb = nn.Sequential(*climb)
+        self.look = _TimeConv(config.features.n_mels, widths[0], 3)
+        self.refine = nn.Sequential(
+            *[ConvNeXtBlock(widths[0], config.expansion * widths[0], 0.5) for _ in range(config.n_blocks)],
+            nn.LayerNorm(widths[0]),
+            nn.Linear(widths[0], config.features.n_mels),
+        )
+        nn.init.zeros_(self.refine[-1].weight)
+        nn.init.zeros_(self.refine[-1].bias)
 
     @property
     def context(self) -> int:
@@ -79,13 +83,33 @@ class Autoencoder(PretrainedModel):
             reach = 2 * reach + 1 + 3 * n_blocks  # in frames of the next, faster level
         return -(-reach // self.config.stride)
 
+    @torch.no_grad()
+    def fit_components(self, log_mel: Tensor) -> float:
+        """Set the components from normalised log-mel Tensor[B x T x n_mels]; the share of variance that they keep comes back."""
+        patches = self._to_patches(log_mel).flatten(0, 1).double()
+        mean = patches.mean(0)
+        covariance = (patches - mean).T @ (patches - mean) / len(patches)
+        variances, vectors = torch.linalg.eigh(covariance)  # ascending
+        variances, vectors = variances.flip(0)[: self.config.latent_dim], vectors.flip(1)[:, : self.config.latent_dim]
+        vectors = vectors * vectors.sum(0).sign()  # eigenvectors have no sign of their own
+        scale = variances.clamp_min(1e-12).sqrt() ** WHITENING
+        scale = scale * (variances / scale**2).mean().sqrt()  # latents of unit size on the whole
+        for buffer, value in ((self.mean, mean), (self.components, vectors.T), (self.scale, scale)):
+            buffer.copy_(value)
+        return float(variances.sum() / covariance.trace())
+
+    def _to_patches(self, log_mel: Tensor) -> Tensor:
+        return log_mel.unflatten(1, (-1, self.config.stride)).flatten(2)  # (B, T/stride, stride * n_mels)
+
     def encode(self, log_mel: Tensor) -> Tensor:
         """Latents Tensor[B x T/stride x latent_dim] of normalised log-mel Tensor[B x T x n_mels]; T a multiple of `stride`."""
-        return (self.encoder(log_mel) - self.latent_mean) / self.latent_std
+        return (self._to_patches(log_mel) - self.mean) @ self.components.T / self.scale
 
     def decode(self, latents: Tensor) -> Tensor:
         """Normalised log-mel Tensor[B x T*stride x n_mels] of latents Tensor[B x T x latent_dim]."""
-        return self.decoder(latents * self.latent_std + self.latent_mean)
+        patches = (latents * self.scale) @ self.components + self.mean
+        coarse = patches.unflatten(2, (self.config.stride, -1)).flatten(1, 2)
+        return coarse + self.refine(self.climb(latents) + self.look(coarse))
 
 
 class _TimeConv(nn.Module):
@@ -97,18 +121,6 @@ class _TimeConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x.transpose(1, 2)).transpose(1, 2)
-
-
-class _Down(nn.Module):
-    """Pairs of frames to one."""
-
-    def __init__(self, n_in: int, n_out: int):
-        super().__init__()
-        self.norm = nn.LayerNorm(n_in)
-        self.merge = nn.Linear(2 * n_in, n_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.merge(self.norm(x).unflatten(1, (-1, 2)).flatten(2))  # (B, T/2, n_out)
 
 
 class _Up(nn.Module):

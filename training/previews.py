@@ -1,0 +1,19 @@
+"""What people look at and listen to while a generator trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from genre_gan.generate import GenreGenerator
+from genre_gan.plots import mel_figure, save_figure
+
+PREVIEW_SEED = 0
+
+
+def write_previews(pipeline: GenreGenerator, folder: Path, duration_s: float) -> None:
+    """A clip and a spectrogram for each genre, through the pipeline that users have."""
+    folder.mkdir(parents=True, exist_ok=True)
+    clips = [pipeline.generate(genre, duration_s, PREVIEW_SEED) for genre in pipeline.genres]
+    for genre, clip in zip(pipeline.genres, clips):
+        clip.save(folder / f"{genre}.wav")
+    save_figure(mel_figure(clips, pipeline.genres, columns=2), folder / "spectrograms.png")
