@@ -27,7 +27,7 @@ MAX_DURATION_S = 120.0
 MAX_VARIATION = 1.5
 CROSSFADE_S = 0.1
 FADE_S = 0.02
-PEAK = 0.89  # -1 dB full scale
+PEAK, KNEE = 0.89, 0.7  # of full scale: -1 dB, and where the limiter sets in
 MAX_GAIN = 4.0
 HIGH_PASS_HZ = 20.0
 MAX_SEED = 2**63 - 1
@@ -35,8 +35,20 @@ _FIRST_CHUNK_FRAMES, _CHUNK_FRAMES = 16, 80  # latent frames: 1.5 s, so that pla
 _N_STYLES = 256  # from which the mean style of a genre is taken
 
 
+class _GeneratorModel:
+    """What both kinds of generator say of themselves."""
+
+    @property
+    def genres(self) -> tuple[str, ...]:
+        return self.generator.config.genres
+
+    @property
+    def training_record(self) -> dict:
+        return self.generator.training_record
+
+
 @dataclass
-class SpectralModel:
+class SpectralModel(_GeneratorModel):
     """A latent generator with the autoencoder and the vocoder that turn its latents into sound."""
 
     generator: LatentGenerator
@@ -66,10 +78,6 @@ class SpectralModel:
     @property
     def name(self) -> str:
         return "mel"
-
-    @property
-    def genres(self) -> tuple[str, ...]:
-        return self.generator.config.genres
 
     @property
     def sample_rate_hz(self) -> int:
@@ -119,7 +127,7 @@ class SpectralModel:
 
 
 @dataclass
-class WaveformModel:
+class WaveformModel(_GeneratorModel):
     """One of the report's generators of fixed length: longer clips are several segments, cross-faded."""
 
     generator: WaveformGenerator
@@ -134,10 +142,6 @@ class WaveformModel:
     @property
     def name(self) -> str:
         return self.generator.config.model
-
-    @property
-    def genres(self) -> tuple[str, ...]:
-        return self.generator.config.genres
 
     @property
     def sample_rate_hz(self) -> int:
@@ -190,7 +194,9 @@ class GenreGenerator:
         Raises:
             genre_gan.pretrained.ModelError: nothing there, damaged, or of another family.
         """
-        folder = packaged_weights("mel") if source is None else resolve_model_folder(source, revision)
+        if source is None:
+            source = "mel" if packaged_weights("mel").is_dir() else "fcn"
+        folder = resolve_model_folder(source, revision)
         family = read_config(folder)["family"]
         if family not in _MODELS:
             raise ModelError(f"{folder} holds a model of the family {family!r}, wanted one of {', '.join(_MODELS)}")
@@ -252,7 +258,7 @@ class Finisher:
     """Give a clip that comes in parts its level and its ends.
 
     A high pass removes the constant part and rumble; the gain that brings the first part's peak to -1 dB full scale holds
-    for all, a smooth limiter keeps later peaks below full scale, and both ends are faded.
+    for all, a smooth limiter keeps later peaks from going higher, and both ends are faded.
     """
 
     def __init__(self, n_samples: int, sample_rate_hz: int):
@@ -291,11 +297,11 @@ class _HighPass:
         return filtered.astype(np.float32)
 
 
-def _limit(samples: np.ndarray, knee: float = 0.8) -> np.ndarray:
-    """Leave what is below `knee` alone and bend what is above towards, never beyond, 1."""
+def _limit(samples: np.ndarray) -> np.ndarray:
+    """Leave what is below `KNEE` alone and bend what is above towards, never beyond, `PEAK`."""
     size = np.abs(samples)
-    bent = knee + (1.0 - knee) * np.tanh((size - knee) / (1.0 - knee))
-    return np.where(size <= knee, samples, np.copysign(bent, samples)).astype(np.float32)
+    bent = KNEE + (PEAK - KNEE) * np.tanh((size - KNEE) / (PEAK - KNEE))
+    return np.where(size <= KNEE, samples, np.copysign(bent, samples)).astype(np.float32)
 
 
 def check_duration(duration_s: float) -> None:

@@ -5,7 +5,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from genre_gan.features import FeatureConfig
+from genre_gan.generate import SpectralModel
+from genre_gan.models.autoencoder import Autoencoder, AutoencoderConfig
+from genre_gan.models.latent_gan import LatentDiscriminator, LatentGANConfig, LatentGenerator
 from genre_gan.models.lstm import GenreLSTM, LSTMConfig
+from genre_gan.models.vocoder import Vocoder, VocoderConfig, mel_features
 from genre_gan.models.waveform import WaveformDiscriminator, WaveformGANConfig, WaveformGenerator
 from genre_gan.pretrained import ModelError
 
@@ -14,6 +18,20 @@ TINY_LSTM = LSTMConfig(FeatureConfig("mfcc-segment", segment_s=1.0), ("blues", "
 
 def tiny_gan(**settings) -> WaveformGANConfig:
     return WaveformGANConfig(**{"n_samples": 5000, "genres": ("blues", "metal"), "latent_dim": 4, "width": 16} | settings)
+
+
+def tiny_spectral_model(latent_dim: int = 4) -> SpectralModel:
+    """All three networks at their smallest, with components fitted to noise."""
+    torch.manual_seed(1)
+    features = mel_features(16)
+    autoencoder = Autoencoder(AutoencoderConfig(features, latent_dim, widths=(8, 8, 8, 8), n_blocks=1)).eval()
+    autoencoder.fit_components(torch.randn(8, 64, 16))
+    generator = LatentGenerator(
+        LatentGANConfig(("blues", "metal"), latent_dim, autoencoder.config.latent_rate_hz, style_dim=4, noise_dim=2, width=8)
+    )
+    vocoder = Vocoder(VocoderConfig(features, dim=8, hidden_dim=8, n_layers=1)).eval()
+    vocoder.head.bias.data[: features.n_fft // 2 + 1] = 3.0  # an untrained one would whisper
+    return SpectralModel(generator.eval(), autoencoder, vocoder)
 
 
 @pytest.mark.parametrize("pooling", ["last", "attention"])
@@ -44,7 +62,8 @@ def test_waveform_gans_have_the_asked_shape_and_follow_the_label(model, activati
 
 
 def test_saved_models_come_back_whole(tmp_path):
-    for model in (GenreLSTM(TINY_LSTM), WaveformGenerator(tiny_gan())):
+    spectral = tiny_spectral_model()
+    for model in (GenreLSTM(TINY_LSTM), WaveformGenerator(tiny_gan()), spectral.generator, spectral.autoencoder, spectral.vocoder):
         model.training_record = {"steps": 3}
         folder = model.save_pretrained(tmp_path / model.family)
         assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
@@ -84,3 +103,35 @@ def test_loading_is_strict_and_says_why(tmp_path):
 def test_wrong_shapes_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         tiny_gan(**settings)
+
+
+def test_components_of_exactly_that_many_dimensions_lose_nothing():
+    """Log-mel patches that lie in a space of four dimensions come back whole from four components."""
+    model = tiny_spectral_model().autoencoder
+    basis = torch.randn(4, model.config.stride * 16)
+    log_mel = (torch.randn(40, 4) @ basis + 1.0).reshape(5, 64, 16)
+    assert model.fit_components(log_mel) == pytest.approx(1.0, abs=1e-4)
+    latents = model.encode(log_mel)
+    assert latents.shape == (5, 8, 4)
+    assert torch.allclose(model.decode(latents), log_mel, atol=1e-3)  # an untrained network refines by nothing
+    assert latents.square().mean() == pytest.approx(1.0, abs=0.1)
+
+
+def test_context_covers_all_that_a_decoded_frame_depends_on():
+    model = tiny_spectral_model()
+    torch.nn.init.normal_(model.autoencoder.refine[-1].weight)
+    latents = torch.zeros(1, 60, 4)
+    changed = latents.clone()
+    changed[0, 30] = 1.0
+    difference = (model.autoencoder.decode(changed) - model.autoencoder.decode(latents)).abs().sum(2)[0]
+    touched = difference.nonzero()[:, 0] // model.autoencoder.config.stride
+    assert 30 - model.autoencoder.context <= touched.min() and touched.max() <= 30 + model.autoencoder.context
+
+
+def test_the_latent_discriminator_follows_the_label_once_it_counts():
+    config = tiny_spectral_model().generator.config
+    discriminator = LatentDiscriminator(config, n_frames=16, width=8)
+    torch.nn.init.normal_(discriminator.embedding.weight)
+    latents, ids = torch.randn(2, 16, 4), torch.tensor([0, 1])
+    assert torch.equal(discriminator(latents, ids, 0.0), discriminator(latents, ids.flip(0), 0.0))
+    assert not torch.allclose(discriminator(latents, ids), discriminator(latents, ids.flip(0)))

@@ -15,7 +15,7 @@ from genre_gan import GenreClassifier, GenreGenerator
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = {
     "train_lstm.py": ["--segment-s", "1", "--hidden-size", "8", "--split", "track"],
-    "train_cgan.py": ["--segment-s", "1", "--width", "8"],
+    "train_cgan.py": ["--model", "fcn", "--segment-s", "1", "--width", "8"],
 }
 
 
