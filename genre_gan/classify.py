@@ -112,6 +112,12 @@ class GenreClassifier:
         )
         return Guess(max(mean, key=mean.get), mean, timeline, is_sure)
 
+    @torch.inference_mode()
+    def embed(self, audio: AudioSource) -> np.ndarray:
+        """What the network heard, before it names a genre: the mean over slices of its pooled outputs [shape=(d,)]."""
+        slices = (torch.from_numpy(samples)[None] for _, _, samples in self._slices(audio))
+        return np.mean([self.model.embed(self._extractor(samples))[0].numpy() for samples in slices], axis=0)
+
     def _slices(self, audio: AudioSource) -> Iterator[tuple[float, float, np.ndarray]]:
         """Consecutive slices; a rest shorter than half a slice joins no slice, unless it is all there is."""
         rate_hz = self.model.config.features.sample_rate_hz

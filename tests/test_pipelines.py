@@ -107,6 +107,8 @@ def test_a_slice_alone_equals_the_model_by_hand(classifier):
     by_hand = classifier.model(features).softmax(1)[0].detach().numpy()
     guess = classifier.classify((samples, 22_050))
     assert np.allclose(list(guess.probabilities.values()), by_hand, atol=1e-6)
+    logits = classifier.model.output(torch.from_numpy(classifier.embed((samples, 22_050))))
+    assert np.allclose(logits.softmax(0).detach().numpy(), by_hand, atol=1e-6)
 
 
 def test_a_guess_says_whether_it_is_sure(classifier):

@@ -82,6 +82,10 @@ class GenreLSTM(PretrainedModel):
 
     def forward(self, features: Tensor, n_frames: Tensor | None = None) -> Tensor:
         """Logits Tensor[B x n_genres] of Tensor[B x T x F]; `n_frames` (B,) masks padding at the ends."""
+        return self.output(self.dropout(self.embed(features, n_frames)))
+
+    def embed(self, features: Tensor, n_frames: Tensor | None = None) -> Tensor:
+        """The pooled outputs of the LSTM, Tensor[B x n_outputs], that `forward` makes its logits of."""
         x = (features - self.feature_mean) / self.feature_std
         if n_frames is None:
             n_frames = torch.full((len(x),), x.shape[1], device=x.device)
@@ -90,10 +94,8 @@ class GenreLSTM(PretrainedModel):
             n_frames = (n_frames + 3) // 4
         outputs, _ = self.lstm(x)  # (B, T, n_outputs)
         if self.attention is None:
-            pooled = outputs[torch.arange(len(outputs), device=x.device), n_frames - 1]
-        else:
-            scores = self.attention(outputs)[..., 0]
-            padding = torch.arange(scores.shape[1], device=x.device)[None] >= n_frames[:, None]
-            weights = scores.masked_fill(padding, -torch.inf).softmax(1)
-            pooled = (weights[..., None] * outputs).sum(1)
-        return self.output(self.dropout(pooled))
+            return outputs[torch.arange(len(outputs), device=x.device), n_frames - 1]
+        scores = self.attention(outputs)[..., 0]
+        padding = torch.arange(scores.shape[1], device=x.device)[None] >= n_frames[:, None]
+        weights = scores.masked_fill(padding, -torch.inf).softmax(1)
+        return (weights[..., None] * outputs).sum(1)
