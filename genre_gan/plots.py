@@ -53,3 +53,16 @@ def learning_curve_figure(rows: Sequence[Mapping[str, float]]) -> Figure:
 def save_figure(figure: Figure, path: Path) -> None:
     """Write `figure` as a picture."""
     figure.savefig(path, dpi=110)
+
+
+def spectra_figure(spectra: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Average spectra by name: frequencies in Hz and levels in dB."""
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for name, (frequencies_hz, level_db) in spectra.items():
+        axes.semilogx(frequencies_hz[1:], level_db[1:], label=name, linewidth=1.2)
+    axes.set(xlabel="frequency (Hz)", ylabel="level (dB)", xlim=(20, frequencies_hz[-1]))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    return figure
