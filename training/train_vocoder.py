@@ -2,6 +2,7 @@
 
     python training/train_vocoder.py --data path/to/genres --split artist --mixed-precision bf16 --output-dir runs/vocoder
     accelerate launch training/train_vocoder.py --data path/to/genres --output-dir runs/vocoder --resume --max-steps 40000
+    python training/train_vocoder.py --data path/to/genres --output-dir runs/vocoder --resume --autoencoder runs/autoencoder/model
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from genre_gan.audio import Clip
 from genre_gan.dataset import split_tracks
 from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.hub import push_model_folder
+from genre_gan.models.autoencoder import Autoencoder
 from genre_gan.models.vocoder import SpectralLoss, Vocoder, VocoderConfig, VocoderDiscriminator, normalize_log_mel
 from genre_gan.plots import mel_figure, save_figure
 from genre_gan.store import FeatureStore
@@ -31,6 +33,7 @@ from training.loop import CropLoader, Run, add_common_arguments, count_steps, po
 EMA_DECAY = 0.998
 MEL_WEIGHT, FEATURE_WEIGHT = 10.0, 0.5
 PREVIEW_S = 5.0
+MARGIN_FRAMES = 32  # around a crop, so that a copy of it has no edges
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -42,6 +45,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--crop-frames", type=positive_int, default=64, help="length of a crop in mel frames (default: %(default)s)")
     model.add_argument("--learning-rate", type=float, default=5e-4, help="(default: %(default)s)")
     model.add_argument("--adversarial-from", type=int, default=1500, metavar="STEP", help="when D joins (default: %(default)s)")
+    model.add_argument("--autoencoder", type=Path, metavar="FOLDER", help="learn half of each batch from this one's copies of the "
+                       "spectrograms, which are what the generator's music comes as")
     return parser.parse_args(argv)
 
 
@@ -60,7 +65,9 @@ class VocoderTask:
         self.discriminator = VocoderDiscriminator()
         self.extractor = FeatureExtractor(self.features).to(run.device)
         self.spectral_loss = SpectralLoss().to(run.device)
-        n_samples = args.crop_frames * self.features.hop_length
+        self.autoencoder = None if args.autoencoder is None else Autoencoder.load(args.autoencoder).to(run.device)
+        self.margin = 0 if self.autoencoder is None else MARGIN_FRAMES
+        n_samples = (args.crop_frames + 2 * self.margin) * self.features.hop_length
         self.loader = CropLoader(store, train, n_samples, args.batch_size, args.seed, run)
         self.optimizer_g = torch.optim.AdamW(self.vocoder.parameters(), args.learning_rate, betas=(0.8, 0.95))
         self.optimizer_d = torch.optim.AdamW(self.discriminator.parameters(), args.learning_rate, betas=(0.8, 0.95))
@@ -72,16 +79,18 @@ class VocoderTask:
         batch = self.loader.batch(step)
         gain_db = (6.0 * batch.randn(1)).clamp(-15.0, 6.0)
         real = (batch.features[..., 0] * 10 ** (gain_db / 20)).clamp(-1.0, 1.0)
-        level_db = self.extractor(real)
+        log_mel = normalize_log_mel(self.extractor(real))
+        if self.autoencoder is not None:
+            real, log_mel = self._copy_half(real, log_mel)
         with self.run.accelerator.autocast():
-            fake = self.vocoder(normalize_log_mel(level_db))
+            fake = self.vocoder(log_mel)
         adversarial = step >= self.run.args.adversarial_from
         judge = self.discriminator.members[step % len(self.discriminator.members)]
         values = train_discriminator(self.run, judge, self.optimizer_d, real, fake, batch.weight) if adversarial else {}
 
         n_ffts = np.roll(self.spectral_loss.n_ffts, -2 * step)[:2].tolist()
         spectral = self.spectral_loss(fake, real, n_ffts)
-        mel = F.l1_loss(normalize_log_mel(self.extractor(fake)), normalize_log_mel(level_db)) * MEL_WEIGHT
+        mel = F.l1_loss(normalize_log_mel(self.extractor(fake)), normalize_log_mel(self.extractor(real))) * MEL_WEIGHT
         loss = spectral + mel
         if adversarial:
             adversarial_loss, feature_loss = adversarial_losses(self.run, judge, real, fake)
@@ -95,6 +104,16 @@ class VocoderTask:
         self.optimizer_g.step()
         update_average(self.average, self.vocoder, step, EMA_DECAY)
         return values | {"spectral": spectral.detach(), "mel": mel.detach()}
+
+    @torch.no_grad()
+    def _copy_half(self, real: Tensor, log_mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Put the autoencoder's copy in the place of every second spectrogram, and cut off the margins of all."""
+        n_frames, hop_length = log_mel.shape[1] - 1, self.features.hop_length
+        with self.run.accelerator.autocast():
+            copied = self.autoencoder.decode(self.autoencoder.encode(log_mel[::2, :n_frames])).float()
+        log_mel[::2, :n_frames] = copied
+        real = real[:, self.margin * hop_length : (n_frames - self.margin) * hop_length]
+        return real, log_mel[:, self.margin : n_frames - self.margin + 1]
 
     def _set_learning_rate(self, step: int) -> None:
         for optimizer in (self.optimizer_g, self.optimizer_d):
