@@ -1,0 +1,431 @@
+"""Repeat the report's experiments: its table, ablations, its future work, and whether better generated data helps.
+
+    python training/reproduce.py --data path/to/genres
+    python training/reproduce.py --data path/to/genres --only LSTM_ADAM_50_segment "ablations" --seeds 5
+    python training/reproduce.py --data path/to/genres --scale 0.3 --gan-scale 0.01
+
+Every run leaves one JSON file in `--output-dir`/report, and a run whose file is there is not repeated: a stopped command goes on
+when it is given again. `--scale` multiplies the epochs of the classifiers (50 and 100 in the report), `--gan-scale` those of the
+GANs (500); both stand in every file and above the table.
+
+Two protocols. `segment` is the report's: slices are shuffled whatever their track, so a track stands on both sides, and the GANs
+train on all tracks. `artist` is honest: artists are kept apart, and the GANs see the training side alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from genre_gan.audio import SAMPLE_RATE_HZ, write_bytes
+from genre_gan.dataset import DEFAULT_DATASET, DataError, load_tracks, split_segments, split_tracks
+from genre_gan.features import FeatureConfig
+from genre_gan.generate import GenreGenerator
+from genre_gan.models.lstm import LSTMConfig
+from genre_gan.models.waveform import WaveformGANConfig
+from genre_gan.store import FeatureStore, Segments
+from training.loop import pick, positive_int, run_script
+from training.report_page import write_page
+from training.trials import (
+    Items, Phase, generate_items, predict, read_items, score, sound_statistics, train_classifier, train_gan,
+)
+
+PROTOCOLS = ("segment", "artist")
+GROUPS = ("table", "future", "ablations", "extra")
+# 2 s is the shortest clip of the data this was made for: every track gives slices, all of one length.
+SLICES = FeatureConfig("mfcc-segment", hop_length=1024, segment_s=2.0)
+WHOLE_TRACKS = FeatureConfig("mfcc", hop_length=1024)
+WAVES = FeatureConfig("waveform", segment_s=4.0)
+WHOLE_TRACK_S = 30.0
+STATISTICS_CLIPS = 3  # of each genre
+
+
+@dataclass(frozen=True)
+class GANSpec:
+    """A waveform GAN to train. `genres` is `all` (one generator), `each` (one for each genre) or the name of one genre."""
+
+    model: str
+    whole_track: bool = False
+    latent_dim: int = 100
+    output_activation: str = "none"
+    genres: str = "all"
+    width: int = 256
+    batch_size: int = 64
+
+    @property
+    def clip_s(self) -> float:
+        return WHOLE_TRACK_S if self.whole_track else WAVES.segment_s
+
+
+GANS = {
+    "cnn": GANSpec("cnn", whole_track=True, width=64, batch_size=16),
+    "fcn": GANSpec("fcn", whole_track=True, batch_size=32),
+    "fcn-4s": GANSpec("fcn"),
+    "fcn-4s-z10": GANSpec("fcn", latent_dim=10),
+    "fcn-4s-z1000": GANSpec("fcn", latent_dim=1000),
+    "fcn-4s-sigmoid": GANSpec("fcn", output_activation="sigmoid"),
+    "fcn-4s-blues": GANSpec("fcn", genres="blues"),
+    "fcn-4s-each": GANSpec("fcn", genres="each"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One classifier of the comparison.
+
+    Attributes:
+        name, group: as `--only` takes them.
+        report: the report's loss, train accuracy and "valid", where it has the row.
+        epochs: at `--scale 1`.
+        optimizer: `adam` or `sgd`.
+        whole_tracks: train on whole tracks instead of slices.
+        enlarged: train on all slices of the training side; else on one in three of each track.
+        generated: key of `GANS`, or `best` for `--best-generator`; None adds nothing.
+        amount: generated slices for each real one.
+        spread: how those divide over the genres: `even`, or `matched` to each genre's number of real slices, or `blues` alone
+            (as many as there are real ones of it).
+        schedule: `mixed`, or `pretrain`: half of the epochs on generated slices, then the other half on real ones.
+        filtered: keep only slices that a classifier trained on the real training side names as they are labelled.
+        protocols, seeds: to run under, unless the command says otherwise.
+    """
+
+    name: str
+    group: str
+    report: tuple[float, float, float] | None = None
+    epochs: int = 50
+    optimizer: str = "adam"
+    whole_tracks: bool = False
+    enlarged: bool = False
+    generated: str | None = None
+    amount: float = 1.0
+    spread: str = "even"
+    schedule: str = "mixed"
+    filtered: bool = False
+    protocols: tuple[str, ...] = PROTOCOLS
+    seeds: int = 3
+
+
+def _generated(name: str, group: str, generated: str, **settings) -> Row:
+    return Row(name, group, **{"epochs": 100, "generated": generated} | settings)
+
+
+ROWS = (
+    Row("LSTM_SGD_50no_segment", "table", (2.0408, 0.380, 0.359), optimizer="sgd", whole_tracks=True),
+    Row("LSTM_ADAM_50_no_segment", "table", (2.0317, 0.3733, 0.3199), whole_tracks=True),
+    Row("LSTM_ADAM_50_segment", "table", (0.8796, 0.881, 0.509)),
+    Row("LSTM_ADAM_50_segment (enlarged set)", "table", (0.8265, 0.915, 0.753), enlarged=True),
+    _generated("LSTM_CNN_GAN_segment", "table", "cnn", report=(1.381, 0.572, 0.471), enlarged=True),
+    _generated("LSTM_FCN_GAN_segment", "table", "fcn", report=(0.8621, 0.837, 0.480), enlarged=True),
+    _generated("LSTM2_FCN_4S_GAN_segment", "table", "fcn-4s", report=(1.2787, 0.550, 0.454), enlarged=True),
+    _generated("one generator for each label, matched amounts", "future", "fcn-4s-each", spread="matched", enlarged=True),
+    _generated("one generator for all labels, matched amounts", "future", "fcn-4s", spread="matched", enlarged=True),
+    Row("nothing generated", "ablations", epochs=100),
+    _generated("z of 100, no sigmoid", "ablations", "fcn-4s"),
+    _generated("z of 10", "ablations", "fcn-4s-z10"),
+    _generated("z of 1000", "ablations", "fcn-4s-z1000"),
+    _generated("sigmoid", "ablations", "fcn-4s-sigmoid"),
+    _generated("blues from the generator of all labels", "ablations", "fcn-4s", spread="blues"),
+    _generated("blues from a generator of blues alone", "ablations", "fcn-4s-blues", spread="blues"),
+)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", action="append", metavar="SOURCE", help="Hub data set id, folder of genres, tracks.csv or folder "
+                        f"of parquet; repeat to combine several (default: {DEFAULT_DATASET})")
+    parser.add_argument("--cache-dir", type=Path, help="where features are kept (default: ~/.cache/genre_gan)")
+    parser.add_argument("--output-dir", type=Path, default=Path(__file__).parent / "results", help="(default: %(default)s)")
+    parser.add_argument("--work-dir", type=Path, default=Path("runs/report"), help="where trained GANs are kept (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", metavar="ROW", help=f"rows by name, or groups of them ({', '.join(GROUPS)})")
+    parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, help="(default: both)")
+    parser.add_argument("--seeds", type=positive_int, metavar="N", help="run seeds 0 to N-1 (default: 3, extra rows 5)")
+    parser.add_argument("--scale", type=_scale, default=1.0, help="of the classifiers' epochs, above 0 up to 1 (default: 1)")
+    parser.add_argument("--gan-scale", type=_scale, help="of the GANs' epochs (default: the same as --scale)")
+    parser.add_argument("--best-generator", metavar="MODEL", help="of the extra rows: packaged name, folder or Hub id (default: mel)")
+    args = parser.parse_args(argv)
+    args.gan_scale = args.gan_scale or args.scale
+    known = [row.name for row in ROWS] + list(GROUPS)
+    for name in args.only or ():
+        if name not in known:
+            parser.error(f"--only does not know {name!r}; it takes:\n  " + "\n  ".join(known))
+    return args
+
+
+def _scale(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, got {text}")
+    return value
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Training and validation items of one protocol and seed, and the tracks that GANs may learn from."""
+
+    train: Items
+    valid: Items
+    gan_tracks: np.ndarray
+
+
+class Laboratory:
+    """The data and the settings that all runs share."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.args = args
+        self.tracks = load_tracks(args.data or [DEFAULT_DATASET])
+        self.slice_store = FeatureStore(self.tracks, SLICES, args.cache_dir, progress=True)
+        tqdm.write(self.slice_store.summary())
+        self.genres = self.slice_store.tracks.genres
+        self.slices = read_items(self.slice_store, self.slice_store.segments())
+        self.settings = {"scale": args.scale, "gan_scale": args.gan_scale, "tracks": len(self.slice_store.tracks)}
+
+    @cached_property
+    def whole_tracks(self) -> Items:
+        store = FeatureStore(self.tracks, WHOLE_TRACKS, self.args.cache_dir)
+        return read_items(store, store.segments())
+
+    @cached_property
+    def wave_store(self) -> FeatureStore:
+        store = FeatureStore(self.tracks, WAVES, self.args.cache_dir, progress=True)
+        assert store.tracks.ids == self.slice_store.tracks.ids
+        return store
+
+    def sides(self, row: Row, protocol: str, seed: int) -> Sides:
+        """Split the row's items. Validation has the same slices whether or not the training set is enlarged."""
+        items = self.whole_tracks if row.whole_tracks else self.slices
+        if protocol == "segment":
+            split = split_segments(len(items), seed=seed)
+            train, valid = items.pick(split.train), items.pick(split.valid)
+            gan_tracks = np.arange(len(self.slice_store.tracks))
+        else:
+            split = split_tracks(self.slice_store.tracks, protocol, seed=seed)
+            train, valid = (items.pick(np.flatnonzero(np.isin(items.tracks, side))) for side in (split.train, split.valid))
+            gan_tracks = split.train
+        if not row.enlarged and not row.whole_tracks:
+            train = train.pick(one_in_three(train.tracks))
+        return Sides(train, valid, gan_tracks)
+
+    def epochs(self, n_epochs: int, scale: float) -> int:
+        return max(1, round(n_epochs * scale))
+
+
+def one_in_three(tracks: np.ndarray) -> np.ndarray:
+    """Indices of every third item of each track, from its first on."""
+    order = np.argsort(tracks, kind="stable")
+    rank = np.arange(len(tracks)) - np.searchsorted(tracks[order], tracks[order])
+    return np.sort(order[rank % 3 == 0])
+
+
+def run_row(lab: Laboratory, row: Row, protocol: str, seed: int) -> dict:
+    """Train and score one classifier; what its JSON file holds."""
+    started = time.process_time()
+    sides = lab.sides(row, protocol, seed)
+    features = WHOLE_TRACKS if row.whole_tracks else SLICES
+    config = LSTMConfig(features=features, genres=lab.genres)
+    batch_size = 16 if row.whole_tracks else 64
+    epochs = lab.epochs(row.epochs, lab.args.scale)
+    generated = None
+    if row.generated:
+        judge = None
+        if row.filtered:
+            judge, _ = train_classifier(config, [Phase(sides.train, epochs // 2 or 1)], sides.valid, row.optimizer, seed, batch_size)
+        generated = generate_for_row(lab, row, protocol, seed, sides, judge)
+    phases = plan_phases(row, sides.train, generated, epochs)
+    model, curve = train_classifier(config, phases, sides.valid, row.optimizer, seed, batch_size)
+    return {
+        "row": row.name,
+        "protocol": protocol,
+        "seed": seed,
+        "settings": lab.settings,
+        "genres": lab.genres,
+        "train_slices": count_by_genre(sides.train, lab.genres),
+        "generated_slices": count_by_genre(generated, lab.genres) if generated else {},
+        "valid_slices": count_by_genre(sides.valid, lab.genres),
+        "epochs": sum(phase.epochs for phase in phases),
+        "curve": rounded(curve),
+        "scores": rounded(score(predict(model, sides.valid), sides.valid)),
+        "cpu_s": round(time.process_time() - started, 1),
+    }
+
+
+def plan_phases(row: Row, real: Items, generated: Items | None, epochs: int) -> list[Phase]:
+    """What to train on, and for how long."""
+    if generated is None or len(generated) == 0:
+        return [Phase(real, epochs)]
+    if row.schedule == "pretrain":
+        return [Phase(generated, max(1, epochs // 2)), Phase(real, max(1, epochs - epochs // 2))]
+    return [Phase(real.joined(generated), epochs)]
+
+
+def generate_for_row(lab: Laboratory, row: Row, protocol: str, seed: int, sides: Sides, judge) -> Items:
+    """The generated slices that `row` adds."""
+    real = count_by_genre(sides.train, lab.genres)
+    keep = None
+    if judge is not None:
+        def keep(items: Items) -> np.ndarray:
+            return predict(judge, items).argmax(1) == items.genre_ids
+    if row.generated == "best":
+        pipelines, clip_s = [GenreGenerator.from_pretrained(lab.args.best_generator)], 8.0
+    else:
+        pipelines, clip_s = trained_generators(lab, row.generated, protocol, seed, sides.gan_tracks), GANS[row.generated].clip_s
+    able = [genre for genre in lab.genres if any(genre in pipeline.genres for pipeline in pipelines)]
+    if row.spread == "even":
+        wanted = {genre: round(row.amount * sum(real.values()) / len(able)) for genre in able}
+    else:
+        wanted = {genre: round(row.amount * real[genre]) for genre in able if row.spread in ("matched", genre)}
+    parts = []
+    for pipeline in pipelines:
+        counts = {genre: n for genre, n in wanted.items() if genre in pipeline.genres}
+        parts.append(generate_items(pipeline, counts, SLICES, lab.genres, clip_s, seed, keep))
+    return Items(*(np.concatenate(arrays) for arrays in zip(*(vars(part).values() for part in parts))))
+
+
+def trained_generators(lab: Laboratory, name: str, protocol: str, seed: int, tracks: np.ndarray) -> list[GenreGenerator]:
+    """The generators of `GANS[name]`, trained on `tracks` unless an earlier run left them in the work folder."""
+    spec, label = GANS[name], file_name("gan", name, protocol, seed)
+    folder = lab.args.work_dir / label
+    result_path = lab.args.output_dir / "report" / f"{label}.json"
+    if result_path.exists() and (folder / "done").exists() and read_result(result_path, lab.settings):
+        return [GenreGenerator.from_pretrained(path) for path in sorted(folder.iterdir()) if path.is_dir()]
+    started = time.process_time()
+    segments = gan_segments(lab.wave_store, tracks, spec)
+    names = np.array(lab.wave_store.tracks.genre_names)[segments.track]
+    found = [genre for genre in lab.genres if genre in names]
+    if spec.genres not in ("all", "each", *found):
+        raise DataError(f"the generator {name!r} needs clips of {spec.genres} of at least {spec.clip_s:g} s; the data has none")
+    one_by_one = found if spec.genres == "each" else [spec.genres]
+    pipelines, curves = [], []
+    for genre in one_by_one:
+        genres = tuple(found) if genre == "all" else (genre,)
+        config = WaveformGANConfig(
+            spec.model, round(spec.clip_s * SAMPLE_RATE_HZ), SAMPLE_RATE_HZ, genres, spec.latent_dim,
+            width=spec.width, output_activation=spec.output_activation,
+        )
+        chosen = pick(segments, np.flatnonzero(np.isin(names, genres)))
+        epochs = lab.epochs(500, lab.args.gan_scale)
+        pipeline, curve = train_gan(config, lab.wave_store, chosen, epochs, seed, spec.batch_size)
+        pipeline.model.save_pretrained(folder / genre)
+        pipelines.append(pipeline)
+        curves.append(curve)
+    result = {
+        "generator": name,
+        "protocol": protocol,
+        "seed": seed,
+        "settings": lab.settings,
+        "genres": found,
+        "slices": len(segments),
+        "epochs": len(curves[0]),
+        "curve": rounded([{key: float(np.mean([c[i][key] for c in curves])) for key in curves[0][0]} for i in range(len(curves[0]))]),
+        "sound": rounded(compare_sound(lab.wave_store, segments, pipelines, spec.clip_s)),
+        "cpu_s": round(time.process_time() - started, 1),
+    }
+    write_result(result_path, result)
+    (folder / "done").touch()
+    return pipelines
+
+
+def gan_segments(store: FeatureStore, tracks: np.ndarray, spec: GANSpec) -> Segments:
+    """Slices of 4 s, or each track as one slice of up to 30 s."""
+    if not spec.whole_track:
+        return store.segments(tracks)
+    longest = round(WHOLE_TRACK_S * SAMPLE_RATE_HZ)
+    return Segments(np.asarray(tracks), np.zeros(len(tracks), np.int64), np.minimum(store.n_frames[tracks], longest))
+
+
+def compare_sound(store: FeatureStore, segments: Segments, pipelines: Sequence[GenreGenerator], clip_s: float) -> dict:
+    """For each genre the spectral flatness of real and of generated clips, and how far their mean mel spectra are apart in dB."""
+    names = np.array(store.tracks.genre_names)[segments.track]
+    result = {}
+    for pipeline in pipelines:
+        for genre in pipeline.genres:
+            members = np.flatnonzero(names == genre)
+            chosen = members[np.linspace(0, len(members) - 1, min(STATISTICS_CLIPS, len(members))).astype(int)]
+            real = [
+                sound_statistics(store.read(int(segments.track[i]), int(segments.start[i]), int(segments.n_frames[i]))[:, 0], SAMPLE_RATE_HZ)
+                for i in chosen
+            ]
+            fake = [sound_statistics(*pipeline.generate(genre, clip_s, seed)) for seed in range(STATISTICS_CLIPS)]
+            (real_flatness, real_db), (fake_flatness, fake_db) = (
+                (float(np.mean([f for f, _ in clips])), np.mean([db for _, db in clips], 0)) for clips in (real, fake)
+            )
+            distance_db = float(np.sqrt(np.mean(np.square(real_db - fake_db))))
+            result[genre] = {"real flatness": real_flatness, "flatness": fake_flatness, "spectrum distance dB": distance_db}
+    return result
+
+
+def count_by_genre(items: Items, genres: Sequence[str]) -> dict[str, int]:
+    return dict(zip(genres, np.bincount(items.genre_ids, minlength=len(genres)).tolist()))
+
+
+def rounded(value):
+    """The same with numbers to four places."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return round(float(value), 4) if isinstance(value, (float, np.floating)) else value
+
+
+def file_name(*parts: object) -> str:
+    """Such as `lstm-adam-50-segment--artist--0`."""
+    return "--".join(re.sub(r"[^a-z0-9]+", "-", str(part).lower()).strip("-") for part in parts)
+
+
+def write_result(path: Path, result: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(result, indent=1)
+    text = re.sub(r"\[[^\[\]{}]*\]|\{[^\[\]{}]*\}", lambda match: re.sub(r"\s+", " ", match[0]), text)  # rows on one line
+    write_bytes(path, (text + "\n").encode())
+
+
+def read_result(path: Path, settings: dict) -> dict:
+    """An earlier run's result; `ValueError` where it is of other settings than these."""
+    result = json.loads(path.read_text())
+    if result["settings"] != settings:
+        raise ValueError(f"{path} was made with {result['settings']}, now {settings}: use another --output-dir, or delete it")
+    return result
+
+
+def reproduce(args: argparse.Namespace) -> None:
+    rows = [row for row in ROWS if not args.only or row.name in args.only or row.group in args.only]
+    plan = [
+        (row, protocol, seed) for row in rows for protocol in args.protocols or row.protocols for seed in range(args.seeds or row.seeds)
+    ]
+    plan.sort(key=lambda run: (GROUPS.index(run[0].group), run[2]))  # a group's rows are comparable early
+    lab = Laboratory(args)
+    folder = args.output_dir / "report"
+    missing = []
+    for row, protocol, seed in plan:
+        path = folder / f"{file_name(row.name, protocol, seed)}.json"
+        if not path.exists() or not read_result(path, lab.settings):
+            missing.append((row, protocol, seed, path))
+    tqdm.write(f"{len(plan)} runs, {len(plan) - len(missing)} of them done before")
+    for row, protocol, seed, path in tqdm(missing, unit="run"):
+        result = run_row(lab, row, protocol, seed)
+        write_result(path, result)
+        scores = result["scores"]
+        tqdm.write(
+            f"{row.name}, {protocol}, seed {seed}: valid {scores['slice accuracy']:.3f} by slice, "
+            f"{scores['track accuracy']:.3f} by track ({result['cpu_s']:.0f} s)"
+        )
+    tqdm.write(f"table: {write_page(args.output_dir, ROWS)}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    run_script(reproduce, parse_args(argv))
+
+
+if __name__ == "__main__":
+    main()

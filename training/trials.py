@@ -1,0 +1,273 @@
+"""One trial of the report: slices as arrays, a classifier or a GAN trained on them in memory, and what it scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from genre_gan.features import FeatureConfig, FeatureExtractor
+from genre_gan.generate import MAX_DURATION_S, GenreGenerator
+from genre_gan.models.lstm import GenreLSTM, LSTMConfig
+from genre_gan.models.waveform import WaveformDiscriminator, WaveformGANConfig, WaveformGenerator
+from genre_gan.store import FeatureStore, Segments
+
+NO_TRACK = -1
+
+
+@dataclass(frozen=True)
+class Items:
+    """Slices ready to train on: arrays of one length n.
+
+    Attributes:
+        features: float32 [shape=(n, n_frames, n_features)], zero beyond an item's end.
+        n_frames: [shape=(n,)] lengths without that padding.
+        genre_ids: [shape=(n,)].
+        tracks: [shape=(n,)] index of the track in its store; `NO_TRACK` for generated sound.
+    """
+
+    features: np.ndarray
+    n_frames: np.ndarray
+    genre_ids: np.ndarray
+    tracks: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def pick(self, indices: np.ndarray) -> Items:
+        return Items(self.features[indices], self.n_frames[indices], self.genre_ids[indices], self.tracks[indices])
+
+    def joined(self, other: Items) -> Items:
+        """These and the others, which must be as long."""
+        pairs = zip(vars(self).values(), vars(other).values())
+        return Items(*(np.concatenate(pair) for pair in pairs))
+
+
+def read_items(store: FeatureStore, segments: Segments) -> Items:
+    """Read slices into memory."""
+    features = np.zeros((len(segments), int(segments.n_frames.max()), store.config.n_features), np.float32)
+    for row, (track, start, n_frames) in enumerate(zip(segments.track, segments.start, segments.n_frames)):
+        features[row, :n_frames] = store.read(int(track), int(start), int(n_frames))
+    genre_id = {genre: i for i, genre in enumerate(store.tracks.genres)}
+    genre_ids = np.array([genre_id[store.tracks.genre_names[track]] for track in segments.track])
+    return Items(features, segments.n_frames, genre_ids, segments.track)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """So many epochs on these items."""
+
+    items: Items
+    epochs: int
+
+
+def train_classifier(
+    config: LSTMConfig, phases: Sequence[Phase], valid: Items, optimizer: str, seed: int, batch_size: int = 64
+) -> tuple[GenreLSTM, list[dict[str, float]]]:
+    """Train the report's plain LSTM; each genre found weighs the same in the loss, however many items it has.
+
+    The features are standardised by the last phase's items. Arithmetic is bfloat16 where autocast allows it.
+
+    Args:
+        optimizer: `adam` (learning rate 0.001) or `sgd` (0.01, momentum 0.9).
+
+    Returns:
+        The model in evaluation mode, and of each epoch the loss and accuracy in training and on `valid`.
+    """
+    torch.manual_seed(seed)
+    model = GenreLSTM(config)
+    frames = phases[-1].items.features[np.arange(phases[-1].items.features.shape[1]) < phases[-1].items.n_frames[:, None]]
+    model.feature_mean.copy_(torch.from_numpy(frames.mean(0)))
+    model.feature_std.copy_(torch.from_numpy(frames.std(0) + 1e-3))
+    if optimizer == "adam":
+        optim: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    else:
+        optim = torch.optim.SGD(model.parameters(), 1e-2, momentum=0.9)
+    rng = np.random.default_rng(seed)
+    curve = []
+    for phase in phases:
+        counts = np.bincount(phase.items.genre_ids, minlength=len(config.genres))
+        balance = np.where(counts > 0, counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
+        class_weights = torch.from_numpy(balance.astype(np.float32))
+        for _ in range(phase.epochs):
+            sums = np.zeros(2)
+            model.train()
+            for rows in np.array_split(rng.permutation(len(phase.items)), -(-len(phase.items) // batch_size)):
+                sums += len(rows) * _classifier_step(model, optim, phase.items.pick(rows), class_weights)
+            loss, accuracy = sums / len(phase.items)
+            scores = score(predict(model, valid), valid)
+            curve.append({"loss": loss, "accuracy": accuracy, "valid loss": scores["loss"], "valid accuracy": scores["slice accuracy"]})
+    return model.eval(), curve
+
+
+def _classifier_step(model: GenreLSTM, optim: torch.optim.Optimizer, batch: Items, class_weights: Tensor) -> np.ndarray:
+    genre_ids = torch.from_numpy(batch.genre_ids)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(torch.from_numpy(batch.features), torch.from_numpy(batch.n_frames)).float()
+    loss = (class_weights[genre_ids] * F.cross_entropy(logits, genre_ids, reduction="none")).mean()
+    optim.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optim.step()
+    return np.array([float(loss.detach()), float((logits.argmax(1) == genre_ids).float().mean())])
+
+
+@torch.inference_mode()
+def predict(model: GenreLSTM, items: Items, batch_size: int = 256) -> np.ndarray:
+    """Probabilities [shape=(n, n_genres)] of each item."""
+    model.eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = [
+            model(torch.from_numpy(items.features[i : i + batch_size]), torch.from_numpy(items.n_frames[i : i + batch_size]))
+            for i in range(0, len(items), batch_size)
+        ]
+    return torch.cat(logits).float().softmax(1).numpy()
+
+
+def score(probabilities: np.ndarray, items: Items) -> dict:
+    """Mean loss, accuracy by slice and by track (mean probability of its slices), both also balanced, and the confusion matrix.
+
+    "Balanced" is the mean over the genres found of each one's accuracy. `confusion[i][j]` counts tracks of genre i named j.
+    """
+    guesses = probabilities.argmax(1)
+    names, of_track = np.unique(items.tracks, return_inverse=True)
+    track_sums = np.zeros((len(names), probabilities.shape[1]))
+    np.add.at(track_sums, of_track, probabilities)
+    track_truth = np.zeros(len(names), np.int64)
+    track_truth[of_track] = items.genre_ids
+    track_guesses = track_sums.argmax(1)
+    confusion = np.zeros((probabilities.shape[1],) * 2, np.int64)
+    np.add.at(confusion, (track_truth, track_guesses), 1)
+    return {
+        "loss": float(-np.log(probabilities[np.arange(len(items)), items.genre_ids] + 1e-9).mean()),
+        "slice accuracy": float((guesses == items.genre_ids).mean()),
+        "balanced slice accuracy": _balanced(guesses, items.genre_ids),
+        "track accuracy": float((track_guesses == track_truth).mean()),
+        "balanced track accuracy": _balanced(track_guesses, track_truth),
+        "confusion": confusion.tolist(),
+    }
+
+
+def _balanced(guesses: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.mean([(guesses[truth == genre] == genre).mean() for genre in np.unique(truth)]))
+
+
+def train_gan(
+    config: WaveformGANConfig, store: FeatureStore, segments: Segments, epochs: int, seed: int, batch_size: int
+) -> tuple[GenreGenerator, list[dict[str, float]]]:
+    """Train a waveform GAN the report's way: each step makes fakes, trains D on real and fake, then trains G.
+
+    Args:
+        store: of the `waveform`; every genre of `config` must occur in `segments`.
+
+    Returns:
+        The pipeline that generates, and of each epoch the mean losses and the mean logits on real and on fake.
+    """
+    torch.manual_seed(seed)
+    generator, discriminator = WaveformGenerator(config), WaveformDiscriminator(config)
+    optimizers = [torch.optim.Adam(net.parameters(), 2e-4, betas=(0.5, 0.999)) for net in (generator, discriminator)]
+    genre_id = {genre: i for i, genre in enumerate(config.genres)}
+    genre_ids = np.array([genre_id[store.tracks.genre_names[track]] for track in segments.track])
+    rng = np.random.default_rng(seed)
+    curve = []
+    for _ in range(epochs):
+        rows_of_steps = np.array_split(rng.permutation(len(segments)), -(-len(segments) // batch_size))
+        steps = []
+        for rows in rows_of_steps:
+            real = torch.zeros(len(rows), config.n_samples)
+            for k, i in enumerate(rows):
+                samples = store.read(int(segments.track[i]), int(segments.start[i]), int(segments.n_frames[i]))[:, 0]
+                real[k, : len(samples)] = torch.from_numpy(samples)[: config.n_samples]
+            steps.append(_gan_step(generator, discriminator, optimizers, real, torch.from_numpy(genre_ids[rows])))
+        curve.append({name: float(np.mean([step[name] for step in steps])) for name in steps[0]})
+    return GenreGenerator(generator), curve
+
+
+def _gan_step(
+    generator: WaveformGenerator, discriminator: WaveformDiscriminator, optimizers: list, real: Tensor, genre_ids: Tensor
+) -> dict[str, float]:
+    optimizer_g, optimizer_d = optimizers
+    labels = F.one_hot(genre_ids, len(generator.config.genres)).float()
+
+    def noise() -> Tensor:
+        return torch.randn(len(real), generator.config.latent_dim)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            fake = generator(noise(), labels)
+        on_real, on_fake = discriminator(real, genre_ids).float(), discriminator(fake, genre_ids).float()
+    loss_d = F.binary_cross_entropy_with_logits(on_real, torch.ones_like(on_real))
+    loss_d = loss_d + F.binary_cross_entropy_with_logits(on_fake, torch.zeros_like(on_fake))
+    optimizer_d.zero_grad()
+    loss_d.backward()
+    optimizer_d.step()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = discriminator(generator(noise(), labels), genre_ids).float()
+    loss_g = F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+    optimizer_g.zero_grad()
+    loss_g.backward()
+    optimizer_g.step()
+    values = {"loss D": loss_d, "loss G": loss_g, "logit real": on_real.mean(), "logit fake": on_fake.mean()}
+    return {name: float(value.detach()) for name, value in values.items()}
+
+
+@torch.inference_mode()
+def generate_items(
+    pipeline: GenreGenerator,
+    counts: Mapping[str, int],
+    features: FeatureConfig,
+    genres: Sequence[str],
+    clip_s: float,
+    seed: int,
+    keep: Callable[[Items], np.ndarray] | None = None,
+    max_tries: int = 4,
+) -> Items:
+    """Slices of generated clips, in number as asked for each genre.
+
+    Args:
+        counts: slices wanted of each genre.
+        features: of the classifier; its `segment_s` is the length of a slice.
+        genres: the classifier's, whose order gives the ids.
+        clip_s: length of one generated clip in seconds.
+        keep: says which slices to keep [shape=(n,), bool]; None keeps all.
+        max_tries: generate at most so many times the number asked for; where `keep` still left too few, fewer come back.
+    """
+    extractor = FeatureExtractor(features)
+    length = features.segment_frames
+    clip_s = min(clip_s, MAX_DURATION_S)
+    per_clip = int((1 + clip_s * features.sample_rate_hz // features.hop_length) // length)
+    if per_clip < 1:
+        raise ValueError(f"clip_s must be at least the length of a slice, {features.segment_s} s, got {clip_s}")
+    kept = []
+    for genre_id, genre in enumerate(genres):
+        wanted = counts.get(genre, 0)
+        for clip_number in range(-(-wanted * (max_tries if keep else 1) // per_clip)):
+            if wanted <= 0:
+                break
+            clip = pipeline.generate(genre, clip_s, seed=seed * 1_000_000 + genre_id * 10_000 + clip_number)
+            values = extractor(torch.from_numpy(clip.samples)[None])[0, : per_clip * length].numpy()
+            slices = values.reshape(per_clip, length, -1)
+            items = Items(slices, np.full(per_clip, length), np.full(per_clip, genre_id), np.full(per_clip, NO_TRACK))
+            if keep is not None:
+                items = items.pick(np.flatnonzero(keep(items)))
+            items = items.pick(np.arange(min(wanted, len(items))))
+            wanted -= len(items)
+            kept.append(items)
+    if not kept:
+        return Items(np.zeros((0, length, features.n_features), np.float32), *(np.zeros(0, np.int64) for _ in range(3)))
+    return Items(*(np.concatenate(parts) for parts in zip(*(vars(items).values() for items in kept))))
+
+
+def sound_statistics(samples: np.ndarray, sample_rate_hz: int) -> tuple[float, np.ndarray]:
+    """Spectral flatness of a clip [0 for a tone, 1 for white noise], and its mean mel spectrum in dB with its mean taken off."""
+    import librosa
+
+    flatness = float(librosa.feature.spectral_flatness(y=samples).mean())
+    mel_power = librosa.feature.melspectrogram(y=samples, sr=sample_rate_hz, n_mels=64).mean(1)
+    level_db = 10.0 * np.log10(np.maximum(mel_power, 1e-10))
+    return flatness, level_db - level_db.mean()
