@@ -300,11 +300,14 @@ def trained_generators(lab: Laboratory, name: str, protocol: str, seed: int, tra
     if result_path.exists() and (folder / "done").exists() and read_result(result_path, lab.settings):
         return [GenreGenerator.from_pretrained(path) for path in sorted(folder.iterdir()) if path.is_dir()]
     started = time.process_time()
+    if not spec.whole_track:
+        tracks = tracks[lab.wave_store.n_frames[tracks] >= WAVES.segment_frames]
+    found = [genre for genre in lab.genres if genre in {lab.wave_store.tracks.genre_names[track] for track in tracks}]
+    if not found or spec.genres not in ("all", "each", *found):
+        of_genre = "" if spec.genres in ("all", "each") else f" of {spec.genres}"
+        raise DataError(f"the generator {name!r} needs training clips{of_genre} of at least {spec.clip_s:g} s; the data has none")
     segments = gan_segments(lab.wave_store, tracks, spec)
     names = np.array(lab.wave_store.tracks.genre_names)[segments.track]
-    found = [genre for genre in lab.genres if genre in names]
-    if spec.genres not in ("all", "each", *found):
-        raise DataError(f"the generator {name!r} needs clips of {spec.genres} of at least {spec.clip_s:g} s; the data has none")
     one_by_one = found if spec.genres == "each" else [spec.genres]
     pipelines, curves = [], []
     for genre in one_by_one:
