@@ -31,7 +31,7 @@ PEAK, KNEE = 0.89, 0.7  # of full scale: -1 dB, and where the limiter sets in
 MAX_GAIN = 4.0
 HIGH_PASS_HZ = 20.0
 MAX_SEED = 2**63 - 1
-_FIRST_CHUNK_FRAMES, _CHUNK_FRAMES = 16, 80  # latent frames: 1.5 s, so that playing starts at once, then 7.4 s
+_FIRST_CHUNK_FRAMES, _CHUNK_FRAMES = 16, 112  # latent frames: 1.5 s, so that playing starts at once, then 10.4 s
 _N_STYLES = 256  # from which the mean style of a genre is taken
 
 

@@ -25,7 +25,7 @@ def generator(request) -> GenreGenerator:
 def test_a_stream_joins_to_the_whole_and_a_longer_clip_begins_alike(generator):
     whole = generator.generate("blues", 20.0, seed=3).samples
     parts = [clip.samples for clip in generator.generate("blues", 20.0, seed=3, stream=True)]
-    assert len(parts) > 2 and np.array_equal(np.concatenate(parts), whole)
+    assert len(parts) > 1 and np.array_equal(np.concatenate(parts), whole)
     longer = generator.generate("blues", 60.0, seed=3).samples
     assert np.allclose(longer[: 10 * 22_050], whole[: 10 * 22_050], atol=1e-4)
 
