@@ -194,11 +194,10 @@ def _from_folder(root: Path) -> Dataset:
 
 
 def _from_parquet(root: Path) -> Dataset:
-    from datasets import concatenate_datasets, load_dataset
+    from datasets import load_dataset
 
     data_files = sorted(str(path) for path in root.rglob("*.parquet"))
-    parts = load_dataset("parquet", data_files=data_files)
-    return concatenate_datasets([_normalise(part, split, root) for split, part in parts.items()])
+    return _normalise(load_dataset("parquet", data_files=data_files, split="train"), "", root)
 
 
 def _from_hub(repo_id: str) -> Dataset:

@@ -228,13 +228,11 @@ def push_model_folder(
 
     folder = Path(folder)
     contents = _model_files(folder)
-    run_folder = folder.parent if (folder.parent / SETTINGS_NAME).is_file() else folder
-    if (run_folder / CURVE_NAME).is_file():
-        contents[CURVE_NAME] = run_folder / CURVE_NAME
-    config = read_config(folder)
-    shown = _newest_previews(run_folder, config["model"].get("genres", ())) if samples is None else samples
+    if (_run_folder(folder) / CURVE_NAME).is_file():
+        contents[CURVE_NAME] = _run_folder(folder) / CURVE_NAME
+    shown = newest_previews(folder) if samples is None else samples
     contents |= {f"{SAMPLES_FOLDER}/{name}": sound for name, sound in shown.items()}
-    card = model_card(config, sorted(contents), repo_id, revision, license_id)
+    card = model_card(read_config(folder), sorted(contents), repo_id, revision, license_id)
     contents["README.md"] = card.encode()
     with writing_to_hub(repo_id) as api:
         open_repo(api, repo_id, "model", private, revision)
@@ -254,9 +252,15 @@ def _is_part_of_a_model(path: str) -> bool:
     return name in (CONFIG_NAME, WEIGHTS_NAME, CURVE_NAME) or folder == SAMPLES_FOLDER
 
 
-def _newest_previews(run_folder: Path, genres: tuple[str, ...]) -> dict[str, Path]:
-    """The newest preview clip of each genre. Nothing else: a vocoder's previews are recordings that others own."""
-    steps = sorted((run_folder / "previews").glob("step-*"))
-    if not steps:
-        return {}
-    return {f"{genre}.wav": steps[-1] / f"{genre}.wav" for genre in genres if (steps[-1] / f"{genre}.wav").is_file()}
+def _run_folder(folder: Path) -> Path:
+    return folder.parent if (folder.parent / SETTINGS_NAME).is_file() else folder
+
+
+def newest_previews(folder: Path) -> dict[str, Path]:
+    """The newest preview clip of each genre, `{"blues.wav": path}`, from the run that trained the model in `folder`.
+
+    Nothing else that lies there: a vocoder's previews are recordings that others own.
+    """
+    genres = read_config(folder)["model"].get("genres", ())
+    steps = sorted((_run_folder(folder) / "previews").glob("step-*"))
+    return {f"{g}.wav": steps[-1] / f"{g}.wav" for g in genres if steps and (steps[-1] / f"{g}.wav").is_file()}

@@ -142,7 +142,7 @@ class FeatureStore:
             path = self.folder / f"{_content_hash(track.audio)}.npy"
             if not path.exists():
                 samples = load_audio(track.audio, self.config.sample_rate_hz).samples
-                _check_usable(samples, self.config.sample_rate_hz)
+                check_usable(samples, self.config.sample_rate_hz)
                 _save_array(path, _compute(samples, extractor))
         except (AudioError, OSError) as error:
             return Skipped(track.id, str(error))
@@ -215,7 +215,8 @@ def _content_hash(audio: str | bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _check_usable(samples: np.ndarray, sample_rate_hz: int) -> None:
+def check_usable(samples: np.ndarray, sample_rate_hz: int) -> None:
+    """Raise `AudioError` for samples [shape=(n,)] that are too short or silent to learn from."""
     duration_s = len(samples) / sample_rate_hz
     if duration_s < MIN_TRACK_S:
         raise AudioError(f"too short: {duration_s:.2f} s, at least {MIN_TRACK_S:.0f} s needed")

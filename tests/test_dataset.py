@@ -42,6 +42,7 @@ def test_parquet_with_class_labels_and_a_folder_combine(tmp_path, music_folder):
     tracks = load_tracks([str(tmp_path / "pq"), str(music_folder)])
     assert len(tracks) == 20
     assert {(track.id, track.genre) for track in tracks} == {(p.stem, p.parent.name) for p in paths}
+    assert set(tracks.splits) == {""}
 
 
 def test_bad_tracks_are_skipped_and_listed(music_folder):

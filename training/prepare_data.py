@@ -1,0 +1,204 @@
+"""Turn any music that the training scripts read into one data set of parquet files, the sound inside, as GTZAN is shared.
+
+    python training/prepare_data.py --data path/to/genres --output-dir data/mine
+    python training/prepare_data.py --data path/to/tracks.csv --output-dir data/mine --private --push-to-hub USER/DATASET
+    python training/train_lstm.py --data USER/DATASET --output-dir runs/lstm
+
+Columns: id, audio (the bytes of each file as they were), genre, artist, split. Damaged, silent and too short tracks are left
+out and listed. Before you push recordings, make sure that you may publish them, or use --private.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import soundfile
+from datasets import Audio, ClassLabel, Features, Value
+from huggingface_hub import DatasetCardData
+from tqdm.auto import tqdm
+
+from genre_gan.audio import AudioError, load_audio, write_bytes
+from genre_gan.dataset import DEFAULT_DATASET, DataError, Track, TrackSet, load_tracks
+from genre_gan.hub import check_can_push, commit_files, open_repo, writing_to_hub
+from genre_gan.store import Skipped, check_usable
+from training.loop import add_hub_arguments, run_script
+
+SHARD_BYTES = 400_000_000
+GROUP_TRACKS = 20  # rows that are written, and later read, together
+
+
+class Written(NamedTuple):
+    """What went into the parquet files: the genre and the split of each track, and the tracks left out."""
+
+    genres: list[str]
+    splits: list[str]
+    skipped: list[Skipped]
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", action="append", metavar="SOURCE", help="Hub data set id, folder of genres, tracks.csv or folder "
+                        f"of parquet; repeat to combine several (default: {DEFAULT_DATASET})")
+    parser.add_argument("--genres", nargs="+", metavar="GENRE", help="keep these genres alone")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder for the parquet files and their README.md")
+    parser.add_argument("--overwrite", action="store_true", help="replace a data set that stands in --output-dir")
+    parser.add_argument("--license", metavar="ID", default="unknown", help="the recordings' licence as the Hub calls it, such as "
+                        "cc-by-nc-sa-4.0 (default: %(default)s)")
+    add_hub_arguments(parser.add_argument_group("hub"), "the data set")
+    return parser.parse_args(argv)
+
+
+def features(genres: tuple[str, ...]) -> Features:
+    """The columns of the data set, as the Hub's viewer and `datasets.load_dataset` understand them."""
+    text = Value("string")
+    return Features({"id": text, "audio": Audio(), "genre": ClassLabel(names=list(genres)), "artist": text, "split": text})
+
+
+def read_checked(track: Track) -> bytes:
+    """The bytes of a track's file; `AudioError` or `OSError` where nobody could learn from it."""
+    data = track.audio if isinstance(track.audio, bytes) else Path(track.audio).read_bytes()
+    clip = load_audio(data)
+    check_usable(clip.samples, clip.sample_rate_hz)
+    return data
+
+
+def file_name(track: Track, data: bytes) -> str:
+    """The track's id with the suffix of its format."""
+    if isinstance(track.audio, str):
+        return f"{track.id}{Path(track.audio).suffix}"
+    try:
+        return f"{track.id}.{soundfile.info(io.BytesIO(data)).format.lower()}"
+    except soundfile.LibsndfileError:
+        return track.id  # of a format that only ffmpeg knows
+
+
+def rows(tracks: TrackSet, genres: tuple[str, ...], written: Written) -> Iterator[dict]:
+    """The rows of the usable tracks; fills `written`."""
+    for track in tqdm(tracks, unit="track", desc="tracks"):
+        try:
+            data = read_checked(track)
+        except (AudioError, OSError) as error:
+            written.skipped.append(Skipped(track.id, str(error)))
+            continue
+        written.genres.append(track.genre)
+        written.splits.append(track.split)
+        audio = {"bytes": data, "path": file_name(track, data)}
+        yield {"id": track.id, "audio": audio, "genre": genres.index(track.genre), "artist": track.artist, "split": track.split}
+
+
+def write_parquet(tracks: TrackSet, folder: Path) -> Written:
+    """Write the usable tracks into `folder`, in files of about `SHARD_BYTES`, a few tracks in memory at a time."""
+    written, group, n_bytes = Written([], [], []), [], SHARD_BYTES
+    schema, writers = features(tracks.genres).arrow_schema, []
+
+    def flush() -> None:
+        nonlocal n_bytes
+        if group and n_bytes >= SHARD_BYTES:
+            if writers:
+                writers[-1].close()
+            writers.append(pq.ParquetWriter(folder / f"{len(writers):05d}.parquet", schema))
+            n_bytes = 0
+        if group:
+            n_bytes += sum(len(row["audio"]["bytes"]) for row in group)
+            writers[-1].write_table(pa.Table.from_pylist(group, schema=schema))
+            group.clear()
+
+    for row in rows(tracks, tracks.genres, written):
+        group.append(row)
+        if len(group) == GROUP_TRACKS:
+            flush()
+    flush()
+    if not writers:
+        listed = "; ".join(f"{item.id}: {item.reason}" for item in written.skipped[:3])
+        raise DataError(f"none of the {len(tracks)} tracks can be used ({listed})")
+    writers[-1].close()
+    for number in range(len(writers)):
+        os.replace(folder / f"{number:05d}.parquet", folder / f"train-{number:05d}-of-{len(writers):05d}.parquet")
+    return written
+
+
+def data_card(written: Written, sources: list[str], license_id: str, name: str) -> str:
+    """The data set's README."""
+    counts, splits = Counter(written.genres), Counter(written.splits)
+    header = DatasetCardData(
+        license=license_id,
+        task_categories=["audio-classification"],
+        tags=["music", "music-genre"],
+        pretty_name=name,
+        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}],
+    )
+    skipped = [f"- `{item.id}`: {item.reason}" for item in written.skipped] or ["None."]
+    lines = [
+        f"# {name}", "",
+        f"{len(written.genres)} labelled tracks for genre classification and generation, made with `genre-gan` from: "
+        f"{', '.join(sources)}.", "",
+        "| genre | tracks |", "|---|---|", *(f"| {genre} | {count} |" for genre, count in sorted(counts.items())), "",
+        "Columns: `id`, `audio` (the bytes of each file as they were), `genre`, `artist`, `split`. All rows stand in the Hub's "
+        "split `train`; the column `split` is the source's own: "
+        + ", ".join(f"{split or 'none named'} {count}" for split, count in sorted(splits.items())) + ".", "",
+        "## Left out", "", *skipped, "",
+        "## Licence", "", f"`{license_id}`, as stated by whoever made this data set. The recordings keep their owners' terms.", "",
+        "## Load", "", "```bash", "python training/train_lstm.py --data USER/DATASET --output-dir runs/lstm   # genre-gan", "```", "",
+        "```python", "from datasets import Audio, load_dataset", "",
+        'tracks = load_dataset("USER/DATASET", split="train").cast_column("audio", Audio(decode=False))  # bytes for soundfile', "```",
+    ]
+    return f"---\n{header.to_yaml()}\n---\n\n" + "\n".join(lines) + "\n"
+
+
+def prepare(args: argparse.Namespace) -> None:
+    if args.push_to_hub:
+        check_can_push(args.push_to_hub)
+    folder = args.output_dir / "data"
+    if folder.exists() and not args.overwrite:
+        raise DataError(f"{args.output_dir} holds a data set already: choose another --output-dir, or replace it with --overwrite")
+    sources = args.data or [DEFAULT_DATASET]
+    tracks = load_tracks(sources, args.genres)
+    unfinished = args.output_dir / ".writing"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        written = write_parquet(tracks, unfinished)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    name = args.push_to_hub.partition("/")[2] if args.push_to_hub else args.output_dir.resolve().name
+    shown = [Path(source).name if Path(source).exists() else source for source in sources]
+    card = data_card(written, shown, args.license, name).replace("USER/DATASET", args.push_to_hub or "USER/DATASET")
+    write_bytes(args.output_dir / "README.md", card.encode())
+    print(f"wrote {len(written.genres)} of {len(tracks)} tracks to {folder}")
+    for item in written.skipped:
+        print(f"skipped {item.id}: {item.reason}")
+    if args.push_to_hub:
+        print(f"pushed to {push(args)}")
+
+
+def push(args: argparse.Namespace) -> str:
+    """Upload the finished data set in one commit; parquet files of an earlier push are deleted with it."""
+    paths = [*sorted((args.output_dir / "data").glob("*.parquet")), args.output_dir / "README.md"]
+    contents = {path.relative_to(args.output_dir).as_posix(): path for path in paths}
+    with writing_to_hub(args.push_to_hub) as api:
+        open_repo(api, args.push_to_hub, "dataset", args.private, args.revision)
+        return commit_files(
+            api, args.push_to_hub, "dataset", contents, lambda path: path.startswith("data/"), revision=args.revision
+        )
+
+
+def main(argv: list[str] | None = None) -> None:
+    run_script(prepare, parse_args(argv))
+
+
+if __name__ == "__main__":
+    main()
