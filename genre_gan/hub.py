@@ -103,9 +103,9 @@ def _download(repo_id: str, revision: str | None) -> Path:
     except RevisionNotFoundError as error:
         raise ModelError(f"the Hub model {repo_id!r} has no revision {wanted!r}") from error
     except GatedRepoError as error:
-        raise ModelError(f"the Hub model {repo_id!r} is gated: ask for access on its page, and log in with `hf auth login`") from error
+        raise ModelError(f"the Hub model {repo_id!r} is gated: ask on its page, and log in: `hf auth login`") from error
     except RepositoryNotFoundError as error:
-        raise ModelError(f"no Hub model {repo_id!r}, or no right to read it: check the id, or log in with `hf auth login`") from error
+        raise ModelError(f"no Hub model {repo_id!r}, or no right to read it: check the id, or log in: `hf auth login`") from error
     except LocalEntryNotFoundError as error:
         raise ModelError(
             f"{repo_id!r} is no folder here, the Hub cannot be reached, and its cache has no such model (revision {wanted!r})"
@@ -136,7 +136,7 @@ def writing_to_hub(repo_id: str) -> Iterator[HfApi]:
 
     check_can_push(repo_id)
     if not hub_is_reachable():
-        raise HubError(f"the Hub cannot be reached, so nothing was pushed to {repo_id!r}; all files are kept here: push them later")
+        raise HubError(f"the Hub cannot be reached, so nothing was pushed to {repo_id!r}; all is kept here: push it later")
     try:
         yield HfApi()
     except HubError:

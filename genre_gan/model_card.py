@@ -28,7 +28,7 @@ class _Kind:
 _GENERATOR = _Kind(
     "text-to-audio",
     ("audio-generation", "gan", "conditional-gan"),
-    "A conditional GAN that makes short music of a genre: random numbers and a genre (or a blend of genres) go in, sound comes out.",
+    "A conditional GAN that makes short music of a genre: random numbers and a genre, or a blend of genres, become sound.",
     "It learned from little music and shows a method: clips are short of form, have no words to sing and are not of studio "
     "quality. It makes only the genres named here, and sounds like its training data, with the biases of that collection.",
     '''from genre_gan import GenreGenerator
@@ -78,7 +78,9 @@ class _Metric(NamedTuple):
         return f"number of {words}" if self.is_count else words
 
 
-def model_card(config: Mapping[str, Any], paths: Sequence[str], repo_id: str, revision: str | None, license_id: str | None) -> str:
+def model_card(
+    config: Mapping[str, Any], paths: Sequence[str], repo_id: str, revision: str | None = None, license_id: str | None = None
+) -> str:
     """Write the card.
 
     Args:
@@ -91,9 +93,8 @@ def model_card(config: Mapping[str, Any], paths: Sequence[str], repo_id: str, re
     record = config.get("training", {})
     metrics = list(_metrics(record))
     genres = list(config["model"].get("genres", ()))
-    name = repo_id.partition("/")[2]
     sections = [
-        f"# {name}",
+        f"# {repo_id.partition('/')[2]}",
         kind.what,
         _facts(config, genres, paths),
         "## Load and use",
@@ -108,11 +109,11 @@ def model_card(config: Mapping[str, Any], paths: Sequence[str], repo_id: str, re
         "## Limits",
         kind.limits + (_WAVEFORM_LIMITS if config["family"] == "waveform-gan" else ""),
     ]
-    header = _header(kind, record, metrics, name, repo_id, license_id)
+    header = _header(kind, record, metrics, repo_id, license_id)
     return f"---\n{header.to_yaml()}\n---\n\n" + "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _header(kind: _Kind, record: Mapping, metrics: Sequence[_Metric], name: str, repo_id: str, license_id: str | None) -> ModelCardData:
+def _header(kind: _Kind, record: Mapping, metrics: Sequence[_Metric], repo_id: str, license_id: str | None) -> ModelCardData:
     data = [str(source) for source in record.get("data", ())]
     results = [
         EvalResult(
@@ -137,7 +138,7 @@ def _header(kind: _Kind, record: Mapping, metrics: Sequence[_Metric], name: str,
         pipeline_tag=kind.task,
         tags=["music", "music-genre", *kind.tags],
         datasets=[source for source in data if source.count("/") == 1] or None,
-        model_name=name if results else None,
+        model_name=repo_id.partition("/")[2] if results else None,
         eval_results=results or None,
         **licence,
     )
@@ -167,7 +168,8 @@ def _how_to_load(kind: _Kind, genres: Sequence[str], repo_id: str, revision: str
     argument = f', revision="{revision}"' if revision else ""
     code = kind.use.format(repo_id=repo_id, revision=argument, genre=genres[0] if genres else "")
     option = f" --revision {revision}" if revision else ""
-    return f"With the `genre-gan` package installed:\n\n```python\n{code}\n```\n\nThe files alone: `hf download {repo_id}{option}`"
+    alone = f"The files alone: `hf download {repo_id}{option}`"
+    return f"With the `genre-gan` package installed:\n\n```python\n{code}\n```\n\n{alone}"
 
 
 def _data_and_licence(record: Mapping, license_id: str | None) -> str:
@@ -209,6 +211,7 @@ def _pictures_and_sounds(paths: Sequence[str], repo_id: str, revision: str | Non
         yield "## Learning curve"
         yield "\n".join(f"![learning curve]({address}/{path})" for path in pictures)
     if sounds:
-        rows = (f"| {path.rpartition('/')[2].rpartition('.')[0]} | <audio controls src=\"{address}/{path}\"></audio> |" for path in sounds)
         yield "## Samples"
-        yield "\n".join(["| genre | clip |", "|---|---|", *rows])
+        rows = [(path.rpartition("/")[2].rpartition(".")[0], f"{address}/{path}") for path in sounds]
+        clips = [f'| {genre} | <audio controls src="{link}"></audio> |' for genre, link in rows]
+        yield "\n".join(["| genre | clip |", "|---|---|", *clips])

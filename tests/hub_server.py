@@ -146,7 +146,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _dispatch(self) -> None:
         parts = urlsplit(self.path)
         self.query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        self.body = self.rfile.read(int(self.headers.get("Content-Length", 0))) if "chunked" not in self._coding() else self._chunks()
+        chunked = "chunked" in self.headers.get("Transfer-Encoding", "")
+        self.body = self._chunks() if chunked else self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.hub.requests.append(f"{self.command} {parts.path}")
         try:
             for method, pattern, action in _ROUTES:
@@ -161,9 +162,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _dispatch
-
-    def _coding(self) -> str:
-        return self.headers.get("Transfer-Encoding", "")
 
     def _chunks(self) -> bytes:
         body = b""
@@ -291,7 +289,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _entries(self, commit: Commit) -> list[dict]:
         folders = {"/".join(parts[:n]) for parts in (path.split("/") for path in commit.files) for n in range(1, len(parts))}
-        entries = [{"type": "directory", "path": folder, "size": 0, "oid": git_hash(folder.encode())} for folder in sorted(folders)]
+        entries = [{"type": "directory", "path": f, "size": 0, "oid": git_hash(f.encode())} for f in sorted(folders)]
         return entries + [self._entry(path, data) for path, data in sorted(commit.files.items())]
 
     def tree(self, kinds: str, repo: str, revision: str, folder: str | None = None) -> None:

@@ -25,9 +25,10 @@ from training.loop import run_script
 ROOT = Path(__file__).resolve().parents[1]
 # What stands in the README's header, in this order, and under which name in Spacefile.
 HEADER = {
-    "title": "title", "emoji": "emoji", "colorFrom": "colorFrom", "colorTo": "colorTo", "sdk": "sdk", "sdk_version": "sdk_version",
-    "python_version": "python_version", "app_file": "app_file", "short_description": "short_description", "license": "license",
-    "suggested_hardware": "hardware", "models": "models", "datasets": "datasets", "tags": "tags",
+    "title": "title", "emoji": "emoji", "colorFrom": "colorFrom", "colorTo": "colorTo", "sdk": "sdk",
+    "sdk_version": "sdk_version", "python_version": "python_version", "app_file": "app_file",
+    "short_description": "short_description", "license": "license", "suggested_hardware": "hardware",
+    "models": "models", "datasets": "datasets", "tags": "tags",
 }
 SETTINGS = {*HEADER.values(), "variables"}
 RESULTS = (".md", ".json", ".png")  # what the About tab shows

@@ -39,6 +39,39 @@ SHARD_BYTES = 400_000_000
 GROUP_TRACKS = 20  # rows that are written, and later read, together
 
 
+CARD = """# {name}
+
+{n_tracks} labelled tracks for genre classification and generation, made with `genre-gan` from: {sources}.
+
+| genre | tracks |
+|---|---|
+{table}
+
+Columns: `id`, `audio` (the bytes of each file as they were), `genre`, `artist`, `split`. All rows stand in the Hub's split
+`train`; the column `split` is the source's own: {splits}.
+
+## Left out
+
+{skipped}
+
+## Licence
+
+`{license_id}`, as stated by whoever made this data set. The recordings keep their owners' terms.
+
+## Load
+
+```bash
+python training/train_lstm.py --data {repo_id} --output-dir runs/lstm   # with genre-gan
+```
+
+```python
+from datasets import Audio, load_dataset
+
+tracks = load_dataset("{repo_id}", split="train").cast_column("audio", Audio(decode=False))  # the files' bytes
+```
+"""
+
+
 class Written(NamedTuple):
     """What went into the parquet files: the genre and the split of each track, and the tracks left out."""
 
@@ -49,8 +82,8 @@ class Written(NamedTuple):
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", action="append", metavar="SOURCE", help="Hub data set id, folder of genres, tracks.csv or folder "
-                        f"of parquet; repeat to combine several (default: {DEFAULT_DATASET})")
+    parser.add_argument("--data", action="append", metavar="SOURCE", help="Hub data set id, folder of genres, tracks.csv or "
+                        f"folder of parquet; repeat to combine several (default: {DEFAULT_DATASET})")
     parser.add_argument("--genres", nargs="+", metavar="GENRE", help="keep these genres alone")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder for the parquet files and their README.md")
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that stands in --output-dir")
@@ -129,7 +162,7 @@ def write_parquet(tracks: TrackSet, folder: Path) -> Written:
     return written
 
 
-def data_card(written: Written, sources: list[str], license_id: str, name: str) -> str:
+def data_card(written: Written, sources: list[str], license_id: str, name: str, repo_id: str) -> str:
     """The data set's README."""
     counts, splits = Counter(written.genres), Counter(written.splits)
     header = DatasetCardData(
@@ -139,22 +172,14 @@ def data_card(written: Written, sources: list[str], license_id: str, name: str) 
         pretty_name=name,
         configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}],
     )
-    skipped = [f"- `{item.id}`: {item.reason}" for item in written.skipped] or ["None."]
-    lines = [
-        f"# {name}", "",
-        f"{len(written.genres)} labelled tracks for genre classification and generation, made with `genre-gan` from: "
-        f"{', '.join(sources)}.", "",
-        "| genre | tracks |", "|---|---|", *(f"| {genre} | {count} |" for genre, count in sorted(counts.items())), "",
-        "Columns: `id`, `audio` (the bytes of each file as they were), `genre`, `artist`, `split`. All rows stand in the Hub's "
-        "split `train`; the column `split` is the source's own: "
-        + ", ".join(f"{split or 'none named'} {count}" for split, count in sorted(splits.items())) + ".", "",
-        "## Left out", "", *skipped, "",
-        "## Licence", "", f"`{license_id}`, as stated by whoever made this data set. The recordings keep their owners' terms.", "",
-        "## Load", "", "```bash", "python training/train_lstm.py --data USER/DATASET --output-dir runs/lstm   # genre-gan", "```", "",
-        "```python", "from datasets import Audio, load_dataset", "",
-        'tracks = load_dataset("USER/DATASET", split="train").cast_column("audio", Audio(decode=False))  # bytes for soundfile', "```",
-    ]
-    return f"---\n{header.to_yaml()}\n---\n\n" + "\n".join(lines) + "\n"
+    skipped = "\n".join(f"- `{item.id}`: {item.reason}" for item in written.skipped) or "None."
+    table = "\n".join(f"| {genre} | {count} |" for genre, count in sorted(counts.items()))
+    named = ", ".join(f"{split or 'none named'} {count}" for split, count in sorted(splits.items()))
+    body = CARD.format(
+        name=name, repo_id=repo_id, n_tracks=len(written.genres), sources=", ".join(sources), table=table, splits=named,
+        skipped=skipped, license_id=license_id,
+    )
+    return f"---\n{header.to_yaml()}\n---\n\n{body}"
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -162,7 +187,7 @@ def prepare(args: argparse.Namespace) -> None:
         check_can_push(args.push_to_hub)
     folder = args.output_dir / "data"
     if folder.exists() and not args.overwrite:
-        raise DataError(f"{args.output_dir} holds a data set already: choose another --output-dir, or replace it with --overwrite")
+        raise DataError(f"{args.output_dir} holds a data set already: choose another --output-dir, or add --overwrite")
     sources = args.data or [DEFAULT_DATASET]
     tracks = load_tracks(sources, args.genres)
     unfinished = args.output_dir / ".writing"
@@ -174,9 +199,10 @@ def prepare(args: argparse.Namespace) -> None:
         os.replace(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    name = args.push_to_hub.partition("/")[2] if args.push_to_hub else args.output_dir.resolve().name
+    repo_id = args.push_to_hub or "USER/DATASET"
+    name = repo_id.partition("/")[2] if args.push_to_hub else args.output_dir.resolve().name
     shown = [Path(source).name if Path(source).exists() else source for source in sources]
-    card = data_card(written, shown, args.license, name).replace("USER/DATASET", args.push_to_hub or "USER/DATASET")
+    card = data_card(written, shown, args.license, name, repo_id)
     write_bytes(args.output_dir / "README.md", card.encode())
     print(f"wrote {len(written.genres)} of {len(tracks)} tracks to {folder}")
     for item in written.skipped:

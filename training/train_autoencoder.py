@@ -152,7 +152,7 @@ def train(args: argparse.Namespace) -> None:
     folder = task.average.save_pretrained(args.output_dir / "model")
     run.say(f"saved to {folder}")
     if args.push_to_hub:
-        run.say(f"pushed to {push_model_folder(folder, args.push_to_hub, args.private)}")
+        run.say(f"pushed to {push_model_folder(folder, args.push_to_hub, args.private, args.revision)}")
 
 
 def main(argv: list[str] | None = None) -> None:
