@@ -1,0 +1,75 @@
+"""Train everything that ships, one script after the other, with the settings of the packaged weights.
+
+    python training/train_all.py --data path/to/genres --output-dir runs
+    python training/train_all.py --data path/to/genres --output-dir runs --processes 2 --install
+
+Given again it goes on where it stopped. `--install` puts the weights into the package. `--show` prints the commands alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the project need not be installed
+
+from genre_gan.dataset import DEFAULT_DATASET
+from genre_gan.genres import GENRES
+from training.loop import positive_int
+
+STEPS = {"autoencoder": 2500, "vocoder": 9000, "mel": 10_000, "fcn": 600, "cnn": 400}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", action="append", metavar="SOURCE", help=f"as in each script (default: {DEFAULT_DATASET})")
+    parser.add_argument("--output-dir", type=Path, default=Path("runs"), help="a folder below for each model (default: %(default)s)")
+    parser.add_argument("--processes", type=positive_int, default=1, help="of each training (default: %(default)s)")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies all steps (default: %(default)s)")
+    parser.add_argument("--install", action="store_true", help="copy the finished weights into the package")
+    parser.add_argument("--show", action="store_true", help="print the commands and run none")
+    return parser.parse_args(argv)
+
+
+def commands(args: argparse.Namespace) -> dict[str, list[str]]:
+    """The script and its arguments for each model, in an order in which each finds what it needs."""
+    runs = args.output_dir
+    data = [word for source in args.data or [DEFAULT_DATASET] for word in ("--data", source)] + ["--genres", *GENRES]
+    fast = ["--split", "fold", "--mixed-precision", "bf16", "--epochs", "100000"]
+    ready = {
+        "autoencoder": ["train_autoencoder.py", *fast],
+        "vocoder": ["train_vocoder.py", *fast, "--autoencoder", f"{runs}/autoencoder/model"],
+        "mel": ["train_cgan.py", *fast, "--autoencoder", f"{runs}/autoencoder/model", "--vocoder", f"{runs}/vocoder/model"],
+        "fcn": ["train_cgan.py", "--model", "fcn", "--epochs", "100000"],
+        "cnn": ["train_cgan.py", "--model", "cnn", "--epochs", "100000"],
+        "lstm": ["train_lstm.py"],
+    }
+    made = {}
+    for name, (script, *options) in ready.items():
+        steps = ["--max-steps", str(max(1, round(args.scale * STEPS[name])))] if name in STEPS else []
+        made[name] = [script, *data, *options, *steps, "--output-dir", f"{runs}/{name}", "--resume"]
+    return made
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    start = [sys.executable]
+    if args.processes > 1:
+        start += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(args.processes)]
+    for name, (script, *arguments) in commands(args).items():
+        print(f"{name}: python training/{script} {shlex.join(arguments)}", flush=True)
+        if args.show:
+            continue
+        if subprocess.run([*start, str(ROOT / "training" / script), *arguments]).returncode != 0:
+            sys.exit(f"error: the training of {name} ended early; the same command goes on from there")
+        if args.install and name not in ("autoencoder", "vocoder"):  # these two lie in the folder of mel
+            shutil.copytree(args.output_dir / name / "model", ROOT / "genre_gan" / "weights" / name, dirs_exist_ok=True)
+
+
+if __name__ == "__main__":
+    main()
