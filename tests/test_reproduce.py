@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from genre_gan.features import FeatureConfig
-from genre_gan.generate import GenreGenerator
+from genre_gan.generate import GenreGenerator, WaveformModel
 from genre_gan.models.lstm import LSTMConfig
 from genre_gan.models.waveform import WaveformGANConfig, WaveformGenerator
 from tests.conftest import write_music_folder
@@ -121,7 +121,8 @@ def test_the_classifier_learns_what_is_easy_and_a_missing_genre_does_no_harm(opt
 
 
 def test_generated_slices_come_in_the_number_asked_for():
-    generator = GenreGenerator(WaveformGenerator(WaveformGANConfig(n_samples=22_050, genres=("metal",), latent_dim=4, width=8)))
+    config = WaveformGANConfig(n_samples=22_050, genres=("metal",), latent_dim=4, width=8)
+    generator = GenreGenerator(WaveformModel(WaveformGenerator(config)))
     made = generate_items(generator, {"metal": 5}, FEATURES, GENRES, clip_s=2.0, seed=3)
     assert made.features.shape == (5, FEATURES.segment_frames, 13) and np.isfinite(made.features).all()
     assert set(made.genre_ids) == {1} and set(made.tracks) == {NO_TRACK}

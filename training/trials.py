@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genre_gan.features import FeatureConfig, FeatureExtractor
-from genre_gan.generate import MAX_DURATION_S, GenreGenerator
+from genre_gan.generate import MAX_DURATION_S, GenreGenerator, WaveformModel
 from genre_gan.models.lstm import GenreLSTM, LSTMConfig
 from genre_gan.models.waveform import WaveformDiscriminator, WaveformGANConfig, WaveformGenerator
 from genre_gan.store import FeatureStore, Segments
@@ -184,7 +184,7 @@ def train_gan(
                 real[k, : len(samples)] = torch.from_numpy(samples)[: config.n_samples]
             steps.append(_gan_step(generator, discriminator, optimizers, real, torch.from_numpy(genre_ids[rows])))
         curve.append({name: float(np.mean([step[name] for step in steps])) for name in steps[0]})
-    return GenreGenerator(generator), curve
+    return GenreGenerator(WaveformModel(generator.eval())), curve
 
 
 def _gan_step(
