@@ -161,7 +161,7 @@ def _facts(config: Mapping, genres: Sequence[str], paths: Sequence[str]) -> str:
     lines += [f"- genres: {', '.join(genres)}"] if genres else []
     lines += [f"- sample rate: {rate_hz} Hz, mono"] if rate_hz else []
     lines += [f"- parts in subfolders: {', '.join(parts)}"] if parts else []
-    return "\n".join([*lines, "- every setting, the preprocessing's too: `config.json`"])
+    return "\n".join([*lines, "- every setting, the preprocessing's too: in each `config.json`"])
 
 
 def _how_to_load(kind: _Kind, genres: Sequence[str], repo_id: str, revision: str | None) -> str:

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,11 +28,10 @@ from genre_gan import GenreClassifier, GenreGenerator
 from genre_gan.dataset import DataError, load_tracks, split_tracks
 from genre_gan.hub import HubError, push_model_folder, resolve_model_folder
 from genre_gan.model_card import model_card
-from genre_gan.models.lstm import GenreLSTM
 from genre_gan.models.waveform import WaveformGenerator
 from genre_gan.pretrained import ModelError
-from tests.hub_server import HubServer, Repo, User
-from tests.test_models import TINY_LSTM, tiny_gan
+from tests.hub_server import HubServer, User
+from tests.test_models import tiny_gan, tiny_spectral_model
 from training import deploy_space, prepare_data, push_to_hub
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,13 +102,14 @@ def samples_of(source: str, revision: str | None = None) -> np.ndarray:
     return GenreGenerator.from_pretrained(source, revision).generate("blues", 1.0, seed=3).samples
 
 
+def sound_alike(first: np.ndarray, second: np.ndarray) -> bool:
+    """Equal but for the order in which threads add up."""
+    return np.allclose(first, second, atol=1e-4)
+
+
 def probabilities_of(source: str) -> dict[str, float]:
     tone = np.sin(np.arange(22_050) * 0.1).astype(np.float32)
     return GenreClassifier.from_pretrained(source).classify((tone, 22_050)).probabilities
-
-
-def cached_file(repo_id: str, name: str) -> Path:
-    return resolve_model_folder(repo_id) / name
 
 
 def loaded_rows(repo_id: str) -> tuple[dict[str, bytes], list[str], tuple[str, ...]]:
@@ -135,16 +136,15 @@ def timed_failure(function: Callable, *arguments: object) -> tuple[str, float]:
 
 @pytest.fixture
 def generator(tmp_path) -> Path:
-    """The folder of a model with a part below it, in the folder of the run that trained it."""
+    """The folder of a model with its parts below it, in the folder of the run that trained it."""
     run = tmp_path / "run"
-    model = WaveformGenerator(tiny_gan())
-    model.training_record = {
-        "command": "python training/train_cgan.py --data genres --output-dir runs/fcn", "data": ["gtzan"], "tracks": 10,
+    model = tiny_spectral_model()
+    model.generator.training_record = {
+        "command": "python training/train_cgan.py --data genres --output-dir runs/mel", "data": ["gtzan"], "tracks": 10,
         "tracks_per_genre": {"blues": 5, "metal": 5}, "split": "artist", "steps": 2, "seed": 0,
         "valid": {"frechet": 23.5, "n_clips": 40},
     }
     folder = model.save_pretrained(run / "model")
-    GenreLSTM(TINY_LSTM).save_pretrained(folder / "vocoder")
     (run / "args.json").write_text("{}")
     (run / "learning_curve.png").write_bytes(b"\x89PNG picture")
     (folder / "notes.txt").write_text("not a part of the model")
@@ -157,17 +157,15 @@ def generator(tmp_path) -> Path:
 
 
 def test_a_push_brings_model_parts_samples_and_card_and_one_id_brings_them_back(hub, client, generator):
-    assert client(push_model_folder, generator, "anna/fcn") == f"{hub.url}/anna/fcn"
-    files = hub.files("anna/fcn")
-    parts = {f"{part}{name}" for part in ("", "vocoder/") for name in ("config.json", "model.safetensors")}
+    assert client(push_model_folder, generator, "anna/mel") == f"{hub.url}/anna/mel"
+    files = hub.files("anna/mel")
+    parts = {f"{part}{name}" for part in ("", "autoencoder/", "vocoder/") for name in ("config.json", "model.safetensors")}
     assert set(files) == parts | {"README.md", "learning_curve.png", "samples/blues.wav", "samples/metal.wav"}
     assert files["samples/blues.wav"] == b"newblues.wav"
-    assert len(hub.repos["model", "anna/fcn"].branches["main"]) == 2
-    assert not hub.repos["model", "anna/fcn"].private
-    assert np.array_equal(client(samples_of, "anna/fcn"), samples_of(generator))
-    pulled = client(resolve_model_folder, "anna/fcn")
-    assert (pulled / "vocoder" / "model.safetensors").read_bytes() == (generator / "vocoder" / "model.safetensors").read_bytes()
-    assert not (pulled / "samples").exists()
+    assert len(hub.repos["model", "anna/mel"].branches["main"]) == 2
+    assert not hub.repos["model", "anna/mel"].private
+    assert sound_alike(client(samples_of, "anna/mel"), samples_of(generator))
+    assert not (client(resolve_model_folder, "anna/mel") / "samples").exists()
 
 
 def test_the_card_says_what_people_need(hub, client, generator):
@@ -179,7 +177,7 @@ def test_the_card_says_what_people_need(hub, client, generator):
     assert result["metrics"] == [{"type": "frechet", "value": 23.5, "name": "frechet"}]
     assert result["dataset"] == {"name": "gtzan (artist)", "type": "gtzan", "split": "valid"}
     for needed in (
-        "python training/train_cgan.py --data genres", "blues 5, metal 5", "GTZAN states no licence", "## Limits", "22050 Hz",
+        "python training/train_cgan.py --data genres", "blues 5, metal 5", "GTZAN states no licence", "## Limits",
         "| valid | number of clips | 40 |", 'GenreGenerator.from_pretrained("anna/fcn")', "hf download anna/fcn", "vocoder",
         f"{hub.url}/anna/fcn/resolve/main/samples/blues.wav", f"{hub.url}/anna/fcn/resolve/main/learning_curve.png",
     ):
@@ -190,7 +188,7 @@ def test_a_card_is_honest_where_nothing_is_known():
     config = {"family": "lstm", "model": {"genres": ["blues"], "features": {"sample_rate_hz": 22_050}}, "training": {}}
     card = model_card(config, ["config.json"], "anna/lstm", "v2", "cc-by-4.0")
     assert "model-index" not in card and "None were recorded" in card and "not recorded" in card
-    assert "license: cc-by-4.0" in card and 'from_pretrained("anna/lstm", revision="v2")' in card
+    assert "license: cc-by-4.0" in card and "22050 Hz" in card and 'from_pretrained("anna/lstm", revision="v2")' in card
 
 
 def test_only_changes_are_committed_and_each_revision_can_be_had(hub, client, generator):
@@ -200,16 +198,17 @@ def test_only_changes_are_committed_and_each_revision_can_be_had(hub, client, ge
     client(push_model_folder, generator, "anna/fcn")
     assert len(commits) == 3  # made, pushed, by hand; the second push changed nothing
     old = samples_of(generator)
-    (generator / "vocoder" / "config.json").unlink()
+    shutil.rmtree(generator / "autoencoder")
+    shutil.rmtree(generator / "vocoder")
     WaveformGenerator(tiny_gan(width=8)).save_pretrained(generator)
     client(push_model_folder, generator, "anna/fcn")
     assert len(commits) == 4
-    assert "NOTES.md" in hub.files("anna/fcn") and "vocoder/config.json" not in hub.files("anna/fcn")
-    assert np.array_equal(client(samples_of, "anna/fcn"), samples_of(generator))
-    assert np.array_equal(client(samples_of, "anna/fcn", commits[1].sha), old)
+    assert "NOTES.md" in hub.files("anna/fcn") and not any("vocoder/" in path for path in hub.files("anna/fcn"))
+    assert sound_alike(client(samples_of, "anna/fcn"), samples_of(generator))
+    assert sound_alike(client(samples_of, "anna/fcn", commits[1].sha), old)
     WaveformGenerator(tiny_gan(width=12)).save_pretrained(generator)
     assert client(push_model_folder, generator, "anna/fcn", False, "wide").endswith("/anna/fcn/tree/wide")
-    assert len(commits) == 4 and np.array_equal(client(samples_of, "anna/fcn", "wide"), samples_of(generator))
+    assert len(commits) == 4 and sound_alike(client(samples_of, "anna/fcn", "wide"), samples_of(generator))
     with pytest.raises(ModelError, match="has no revision 'v9'"):
         client(samples_of, "anna/fcn", "v9")
 
@@ -223,7 +222,7 @@ def test_the_command_makes_samples_where_there_are_no_previews_and_hf_download_b
     assert {path for path in hub.files("anna/tiny") if path.startswith("samples")} == {"samples/blues.mp3", "samples/metal.mp3"}
     command = [Path(sys.executable).with_name("hf"), "download", "anna/tiny", "--local-dir", tmp_path / "pulled"]
     subprocess.run(list(map(str, command)), env=environment, check=True, capture_output=True, timeout=120)
-    assert np.array_equal(samples_of(tmp_path / "pulled"), samples_of(folder))
+    assert sound_alike(samples_of(tmp_path / "pulled"), samples_of(folder))
 
 
 def test_a_killed_push_leaves_the_old_revision_whole(hub, client, environment, generator, tmp_path):
@@ -240,9 +239,9 @@ def test_a_killed_push_leaves_the_old_revision_whole(hub, client, environment, g
     hub.release.set()
     assert ANNA not in output
     assert hub.files("anna/fcn") == before
-    assert np.array_equal(client(samples_of, "anna/fcn"), samples_of(generator))
+    assert sound_alike(client(samples_of, "anna/fcn"), samples_of(generator))
     client(push_model_folder, changed, "anna/fcn")
-    assert np.array_equal(client(samples_of, "anna/fcn"), samples_of(changed))
+    assert sound_alike(client(samples_of, "anna/fcn"), samples_of(changed))
 
 
 def test_a_push_that_cannot_be_is_explained_and_changes_nothing(hub, client, generator):
@@ -279,7 +278,7 @@ def test_a_pull_that_cannot_be_is_explained(hub, client, generator):
     for repo_id, token in (("anna/nothing", ANNA), ("anna/private", BEN), ("anna/private", None)):
         with pytest.raises(ModelError, match="no Hub model '.*', or no right to read it"):
             client(samples_of, repo_id, token=token)
-    with pytest.raises(ModelError, match="family 'waveform-gan', wanted 'lstm'"):
+    with pytest.raises(ModelError, match="family 'latent-gan', wanted 'lstm'"):
         client(probabilities_of, "anna/private")
     with hub.down(), pytest.raises(ModelError, match="the Hub cannot be reached, and its cache has no such model"):
         client(samples_of, "anna/other")
@@ -310,7 +309,7 @@ def test_without_a_network_the_cache_answers_at_once(hub, client, generator):
     pulled = client(samples_of, "anna/cached")
     with hub.down():
         start = time.perf_counter()
-        assert np.array_equal(client(samples_of, "anna/cached"), pulled)
+        assert sound_alike(client(samples_of, "anna/cached"), pulled)
         assert time.perf_counter() - start < 6.0  # the client alone tries for 23 s
         message, seconds = client(timed_failure, samples_of, "anna/uncached")
     assert "cannot be reached" in message and seconds < 6.0
@@ -319,7 +318,7 @@ def test_without_a_network_the_cache_answers_at_once(hub, client, generator):
 def test_a_pull_that_breaks_off_goes_on_where_it_was(hub, client, generator):
     client(push_model_folder, generator, "anna/cut")
     hub.cut_downloads = 1
-    assert np.array_equal(client(samples_of, "anna/cut"), samples_of(generator))
+    assert sound_alike(client(samples_of, "anna/cut"), samples_of(generator))
 
 
 def test_a_training_ends_on_the_hub_and_keeps_its_token_to_itself(hub, client, environment, music_folder, tmp_path):
