@@ -100,30 +100,33 @@ class SpectralModel(_GeneratorModel):
             mean = self.generator.map_style(styles, weights.expand(_N_STYLES, -1)).mean(0, keepdim=True)
             mapped = mean + variation * (mapped - mean)
         latents = self.generator.synthesize(ClipLatents(style, pulse, noise), mapped)
-        start, length = 0, _FIRST_CHUNK_FRAMES
-        while start < n_frames:
-            stop = min(start + length, n_frames)
-            yield self.decode(latents, start, stop)
-            start, length = stop, _CHUNK_FRAMES
+        yield from self.render(latents[:, :n_frames])
 
-    def decode(self, latents: torch.Tensor, start: int, stop: int) -> np.ndarray:
-        """Samples [shape=(n,)] of the latent frames from `start` to `stop` of Tensor[1 x T x latent_dim].
+    def render(self, latents: torch.Tensor) -> Iterator[np.ndarray]:
+        """Samples [shape=(n,)] of autoencoder latents Tensor[1 x T x latent_dim], chunk by chunk and without seams.
 
-        As many frames on either side as the networks look at are decoded too and cut off: chunks join without a seam.
+        With each chunk go as many frames on either side as the networks look at; they are decoded too and cut off. The
+        vocoder's phase accumulates from the beginning on, so it is carried along.
         """
         stride, hop_length = self.autoencoder.config.stride, self.vocoder.config.features.hop_length
-        mel_margin = self.vocoder.context_frames
-        margin = self.autoencoder.context + -(-mel_margin // stride)
-        first, last = max(0, start - margin), min(latents.shape[1], stop + margin)
-        log_mel = self.autoencoder.decode(latents[:, first:last])
-        mel_first = max(0, stride * start - mel_margin)
-        mel_last = min(stride * latents.shape[1], stride * stop + mel_margin + 1)
-        samples = self.vocoder(log_mel[:, mel_first - stride * first : mel_last - stride * first])[0]
-        offset = (stride * start - mel_first) * hop_length
-        wanted = (stop - start) * stride * hop_length
-        samples = samples[offset : offset + wanted]
-        # the very last frame of a clip has no successor to overlap with
-        return np.pad(samples.numpy(), (0, wanted - len(samples)))
+        n_frames, margin = latents.shape[1], -(-self.vocoder.context_frames // stride)
+        start, length = 0, _FIRST_CHUNK_FRAMES
+        cycles, first = None, 0
+        while start < n_frames:
+            stop = min(start + length, n_frames)
+            last = min(n_frames, stop + margin)
+            low, high = max(0, first - self.autoencoder.context), min(n_frames, last + self.autoencoder.context)
+            log_mel = self.autoencoder.decode(latents[:, low:high])[:, stride * (first - low) : stride * (last - low)]
+            samples = self.vocoder(log_mel, cycles)[0].numpy()
+            wanted = (stop - start) * stride * hop_length
+            samples = samples[(start - first) * stride * hop_length :][:wanted]
+            # the very last frame of a clip has no successor to overlap with
+            yield np.pad(samples, (0, wanted - len(samples)))
+            following = max(0, stop - margin)
+            if following > first:
+                passed = self.vocoder.estimate_magnitude(log_mel[:, : stride * (following - first)])
+                cycles = self.vocoder.accumulate(passed, cycles)[:, -1]
+            start, first, length = stop, following, _CHUNK_FRAMES
 
 
 @dataclass

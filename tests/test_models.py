@@ -4,12 +4,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from genre_gan.features import FeatureConfig
+from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.generate import SpectralModel
 from genre_gan.models.autoencoder import Autoencoder, AutoencoderConfig
 from genre_gan.models.latent_gan import LatentDiscriminator, LatentGANConfig, LatentGenerator
 from genre_gan.models.lstm import GenreLSTM, LSTMConfig
-from genre_gan.models.vocoder import Vocoder, VocoderConfig, mel_features
+from genre_gan.models.vocoder import Vocoder, VocoderConfig, mel_features, normalize_log_mel
 from genre_gan.models.waveform import WaveformDiscriminator, WaveformGANConfig, WaveformGenerator
 from genre_gan.pretrained import ModelError
 
@@ -30,7 +30,6 @@ def tiny_spectral_model(latent_dim: int = 4) -> SpectralModel:
         LatentGANConfig(("blues", "metal"), latent_dim, autoencoder.config.latent_rate_hz, style_dim=4, noise_dim=2, width=8)
     )
     vocoder = Vocoder(VocoderConfig(features, dim=8, hidden_dim=8, n_layers=1)).eval()
-    vocoder.head.bias.data[: features.n_fft // 2 + 1] = 3.0  # an untrained one would whisper
     return SpectralModel(generator.eval(), autoencoder, vocoder)
 
 
@@ -135,3 +134,18 @@ def test_the_latent_discriminator_follows_the_label_once_it_counts():
     latents, ids = torch.randn(2, 16, 4), torch.tensor([0, 1])
     assert torch.equal(discriminator(latents, ids, 0.0), discriminator(latents, ids.flip(0), 0.0))
     assert not torch.allclose(discriminator(latents, ids), discriminator(latents, ids.flip(0)))
+
+
+def test_an_untrained_vocoder_gives_back_a_steady_tone_at_its_pitch():
+    """Where a phase cannot advance, a tone between two multiples of the frame rate comes out at another pitch."""
+    vocoder = Vocoder(VocoderConfig(dim=8, hidden_dim=8, n_layers=1)).eval()
+    pitch_hz = 1000.0
+    samples = 0.3 * torch.sin(2 * torch.pi * pitch_hz * torch.arange(22_050) / 22_050)
+    log_mel = normalize_log_mel(FeatureExtractor(vocoder.config.features)(samples[None]))
+    with torch.inference_mode():
+        copied = vocoder(log_mel)[0]
+    assert copied.shape == (22_050 // 256 * 256,)
+    spectrum = torch.fft.rfft(copied[4096:-4096] * torch.hann_window(len(copied) - 8192)).abs()
+    peak_hz = float(spectrum.argmax()) * 22_050 / (len(copied) - 8192)
+    assert abs(peak_hz - pitch_hz) < 15.0
+    assert spectrum.max() > 20 * spectrum.median()

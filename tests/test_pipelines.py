@@ -30,13 +30,17 @@ def test_a_stream_joins_to_the_whole_and_a_longer_clip_begins_alike(generator):
     assert np.allclose(longer[: 10 * 22_050], whole[: 10 * 22_050], atol=1e-4)
 
 
-def test_spectral_chunks_have_no_seams():
+def test_spectral_chunks_have_no_seams(monkeypatch):
     model = tiny_spectral_model()
     latents = torch.randn(1, 96, 4)
     with torch.inference_mode():
-        whole = model.decode(latents, 0, 96)
-        parts = [model.decode(latents, start, start + 32) for start in (0, 32, 64)]
-    assert np.allclose(np.concatenate(parts), whole, atol=1e-4 * np.abs(whole).max())
+        monkeypatch.setattr("genre_gan.generate._FIRST_CHUNK_FRAMES", 96)
+        (whole,) = model.render(latents)
+        monkeypatch.setattr("genre_gan.generate._FIRST_CHUNK_FRAMES", 16)
+        monkeypatch.setattr("genre_gan.generate._CHUNK_FRAMES", 20)
+        parts = list(model.render(latents))
+    assert len(parts) == 5
+    assert np.allclose(np.concatenate(parts), whole, atol=1e-3 * np.abs(whole).max())
 
 
 def test_without_variation_the_style_is_the_same_for_all_seeds():
@@ -149,8 +153,9 @@ def test_a_packaged_name_loads_and_has_no_revision():
 def test_a_folder_loads_and_a_wrong_source_is_explained(tmp_path, generator, monkeypatch):
     folder = generator.model.save_pretrained(tmp_path / "model")
     again = GenreGenerator.from_pretrained(folder)
-    tolerance = 0.05 if generator.name == "mel" else 0.0  # spectral weights are saved at 16 bits
-    assert np.allclose(again.generate("blues", 1.0, 3).samples, generator.generate("blues", 1.0, 3).samples, atol=tolerance)
+    # spectral weights are saved at 16 bits: from then on nothing changes
+    third = GenreGenerator.from_pretrained(again.model.save_pretrained(tmp_path / "again"))
+    assert np.array_equal(third.generate("blues", 1.0, 3).samples, again.generate("blues", 1.0, 3).samples)
     with pytest.raises(ModelError, match="wanted 'lstm'"):
         GenreClassifier.from_pretrained(folder)
     with pytest.raises(ModelError, match="neither a folder nor a Hub id"):

@@ -40,11 +40,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common_arguments(parser, epochs=20, batch_size=16)
     model = parser.add_argument_group("model")
-    model.add_argument("--dim", type=positive_int, default=320, help="width of the body (default: %(default)s)")
-    model.add_argument("--n-layers", type=positive_int, default=7, help="ConvNeXt blocks (default: %(default)s)")
+    model.add_argument("--dim", type=positive_int, default=256, help="width of the body (default: %(default)s)")
+    model.add_argument("--n-layers", type=positive_int, default=6, help="ConvNeXt blocks (default: %(default)s)")
     model.add_argument("--crop-frames", type=positive_int, default=64, help="length of a crop in mel frames (default: %(default)s)")
     model.add_argument("--learning-rate", type=float, default=5e-4, help="(default: %(default)s)")
-    model.add_argument("--adversarial-from", type=int, default=1500, metavar="STEP", help="when D joins (default: %(default)s)")
+    model.add_argument("--adversarial-from", type=int, default=500, metavar="STEP", help="when D joins (default: %(default)s)")
     model.add_argument("--autoencoder", type=Path, metavar="FOLDER", help="learn half of each batch from this one's copies of the "
                        "spectrograms, which are what the generator's music comes as")
     return parser.parse_args(argv)
@@ -116,9 +116,11 @@ class VocoderTask:
         return real, log_mel[:, self.margin : n_frames - self.margin + 1]
 
     def _set_learning_rate(self, step: int) -> None:
+        """Rises over 200 steps, stays, and falls to nothing over the last fifth."""
+        share = min(1.0, (1 + step) / 200, (self.n_steps - step) / (0.2 * self.n_steps))
         for optimizer in (self.optimizer_g, self.optimizer_d):
             for group in optimizer.param_groups:
-                group["lr"] = self.run.args.learning_rate * min(1.0, (1 + step) / 200)
+                group["lr"] = self.run.args.learning_rate * share
 
     def watch(self, values: dict[str, float], step: int) -> None:
         """The spectral losses keep this training stable: only divergence, which the loop notices, needs a word."""

@@ -1,7 +1,11 @@
-"""From log-mel spectrogram to sound: a ConvNeXt body with an inverse-STFT head, and the discriminator that trains it.
+"""From log-mel spectrogram to sound: a first guess by signal processing, a ConvNeXt body that corrects it, an inverse STFT.
 
 After Vocos (Siuzdak, "Vocos: Closing the gap between time-domain and Fourier-based neural vocoders", 2023): all layers run
-at the frame rate, and one inverse transform makes the waveform, which is what makes it fast.
+at the frame rate, and one inverse transform makes the waveform, which is what makes it fast. Vocos invents the phase of each
+frame from spectrograms alone; a steady tone looks the same in every frame, so its phase cannot advance, and it buzzes at the
+frame rate. Here the phase advances by the frequencies of the spectral peaks (Beauregard, Harish & Wyse, "Single pass
+spectrogram inversion", 2015), a few steps of fast Griffin-Lim (Perraudin et al. 2013) make it consistent, and the network,
+which sees how it turns, corrects magnitude and phase. An untrained network leaves the first guess as it is.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from genre_gan.pretrained import PretrainedModel
 LOG_MEL_MEAN_DB = -12.0
 LOG_MEL_STD_DB = 20.0
 LOG_MEL_FLOOR_DB = -70.0
+_LEAST_SQUARES_STEPS = 10
+_MOMENTUM = 0.5
 
 
 def normalize_log_mel(level_db: Tensor) -> Tensor:
@@ -42,15 +48,21 @@ class VocoderConfig:
     """Size of a `Vocoder`.
 
     Attributes:
-        features: the log-mel settings it inverts.
+        features: the log-mel settings it inverts; `hop_length` must be a quarter of `n_fft`.
         dim, hidden_dim: width of the body, and inside each block.
         n_layers: ConvNeXt blocks.
+        n_iterations: steps of fast Griffin-Lim before the network.
     """
 
     features: FeatureConfig = field(default_factory=mel_features)
-    dim: int = 320
-    hidden_dim: int = 960
-    n_layers: int = 7
+    dim: int = 256
+    hidden_dim: int = 768
+    n_layers: int = 6
+    n_iterations: int = 1
+
+    def __post_init__(self) -> None:
+        if self.features.n_fft != 4 * self.features.hop_length:
+            raise ValueError(f"hop_length must be n_fft / 4, got {self.features.hop_length} and n_fft {self.features.n_fft}")
 
 
 class ConvNeXtBlock(nn.Module):
@@ -78,33 +90,110 @@ class Vocoder(PretrainedModel):
 
     def __init__(self, config: VocoderConfig):
         super().__init__(config)
-        self.embed = nn.Conv1d(config.features.n_mels, config.dim, 7, padding=3)
+        from librosa.filters import mel
+
+        features = config.features
+        n_bins = features.n_fft // 2 + 1
+        self.embed = nn.Conv1d(features.n_mels, config.dim, 7, padding=3)
+        self.embed_guess = nn.Linear(5 * n_bins, config.dim, bias=False)
         self.norm = nn.LayerNorm(config.dim)
         self.blocks = nn.ModuleList(
             [ConvNeXtBlock(config.dim, config.hidden_dim, 1.0 / config.n_layers) for _ in range(config.n_layers)]
         )
         self.final_norm = nn.LayerNorm(config.dim)
-        self.head = nn.Linear(config.dim, config.features.n_fft + 2)
-        self.register_buffer("window", torch.hann_window(config.features.n_fft), persistent=False)
+        self.head = nn.Linear(config.dim, 2 * n_bins)
         for module in self.modules():
             if isinstance(module, (nn.Conv1d, nn.Linear)):
                 nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.zeros_(self.head.weight)
+        filters = torch.from_numpy(mel(sr=features.sample_rate_hz, n_fft=features.n_fft, n_mels=features.n_mels))
+        self.register_buffer("window", torch.hann_window(features.n_fft), persistent=False)
+        self.register_buffer("filters", filters, persistent=False)  # (n_mels, n_bins)
+        self.register_buffer("inverse_filters", torch.linalg.pinv(filters).T.contiguous(), persistent=False)
+        quarter_turns = torch.tensor([1, -1j, -1, 1j], dtype=torch.complex64)[torch.arange(n_bins) % 4]
+        self.register_buffer("quarter_turns", quarter_turns, persistent=False)  # what a bin's own frequency turns in a hop
 
     @property
     def context_frames(self) -> int:
-        """Frames on either side that one output frame depends on."""
-        return 3 * (1 + self.config.n_layers) + self.config.features.n_fft // self.config.features.hop_length // 2
+        """Frames on either side that one output frame depends on, apart from the phase that has accumulated before."""
+        return 3 * (1 + self.config.n_layers) + 1 + 3 * (1 + self.config.n_iterations)
 
-    def forward(self, log_mel: Tensor) -> Tensor:
-        """Samples Tensor[B x (T-1)*hop_length] of normalised log-mel Tensor[B x T x n_mels]."""
-        x = self.norm(self.embed(log_mel.transpose(1, 2)).transpose(1, 2))
+    def forward(self, log_mel: Tensor, cycles: Tensor | None = None) -> Tensor:
+        """Samples Tensor[B x (T-1)*hop_length] of normalised log-mel Tensor[B x T x n_mels].
+
+        `cycles` Tensor[B x n_bins] is the phase, in cycles, that had accumulated before the first frame; see `accumulate`.
+        """
+        magnitude = self.estimate_magnitude(log_mel)
+        spectrum = self._first_guess(magnitude, self.accumulate(magnitude, cycles))
+        size = spectrum.abs()
+        turn = spectrum / size.clamp_min(1e-8)  # (B, T, n_bins), of unit size
+        x = self.embed(log_mel.transpose(1, 2)).transpose(1, 2) + self.embed_guess(self._describe(turn, size, magnitude))
+        x = self.norm(x)
         for block in self.blocks:
             x = block(x)
-        log_magnitude, phase = self.head(self.final_norm(x)).float().transpose(1, 2).chunk(2, dim=1)
-        magnitude = log_magnitude.clamp_max(6.0).exp()
-        spectrum = torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
-        return torch.istft(spectrum, self.config.features.n_fft, self.config.features.hop_length, window=self.window)
+        gain, phase = self.head(self.final_norm(x)).float().chunk(2, dim=2)
+        # the network may quieten freely, and amplify by 10 dB at most
+        corrected = magnitude * gain.clamp_max(1.2).exp() * turn * torch.complex(phase.cos(), phase.sin())
+        return self._inverse(corrected)
+
+    def estimate_magnitude(self, log_mel: Tensor) -> Tensor:
+        """Magnitudes Tensor[B x T x n_bins] by non-negative least squares, with multiplicative updates (Lee & Seung 2001)."""
+        mel_power = 10.0 ** (denormalize_log_mel(log_mel.float()).clamp_max(50.0) / 10.0)
+        with torch.autocast(log_mel.device.type, enabled=False):
+            power = (mel_power @ self.inverse_filters).clamp_min(1e-9)
+            wanted = mel_power @ self.filters
+            for _ in range(_LEAST_SQUARES_STEPS):
+                power = power * wanted / ((power @ self.filters.T) @ self.filters + 1e-12)
+        return power.sqrt()
+
+    def accumulate(self, magnitude: Tensor, cycles: Tensor | None = None) -> Tensor:
+        """Phase in cycles Tensor[B x T x n_bins], float64: each bin turns with the frequency of the peak nearest to it."""
+        below = torch.cat([magnitude[..., :1], magnitude[..., :-1]], -1)
+        above = torch.cat([magnitude[..., 1:], magnitude[..., -1:]], -1)
+        is_peak = (magnitude > below) & (magnitude >= above)
+        # the top of the parabola through a peak and its neighbours
+        offset = (0.5 * (below - above) / (below - 2.0 * magnitude + above - 1e-9)).clamp(-0.5, 0.5)
+        bins = torch.arange(magnitude.shape[-1], device=magnitude.device).expand_as(magnitude)
+        left = torch.where(is_peak, bins, -(10**6)).cummax(-1).values
+        right = torch.where(is_peak, bins, 10**6).flip(-1).cummin(-1).values.flip(-1)
+        nearest = torch.where(bins - left <= right - bins, left, right).clamp(0, magnitude.shape[-1] - 1)
+        frequency = (nearest + offset.gather(-1, nearest)).double()  # in bins
+        turned = (frequency * (self.config.features.hop_length / self.config.features.n_fft)).cumsum(1)
+        return turned if cycles is None else turned + cycles[:, None]
+
+    def _first_guess(self, magnitude: Tensor, cycles: Tensor) -> Tensor:
+        """A complex spectrogram Tensor[B x T x n_bins] whose phases fit together."""
+        # neighbouring bins of one peak have opposite signs
+        bins = torch.arange(magnitude.shape[-1], device=magnitude.device)
+        angle = (2.0 * torch.pi * (cycles + 0.5 * (bins % 2)).frac()).float()
+        unit, before = torch.polar(torch.ones_like(angle), angle), None
+        for _ in range(1 + self.config.n_iterations):
+            samples = self._inverse(magnitude * unit)
+            consistent = self._transform(samples)
+            # fast Griffin-Lim: overshoot along the last change
+            unit = consistent if before is None else consistent + _MOMENTUM * (consistent - before)
+            unit, before = unit / unit.abs().clamp_min(1e-8), consistent
+        return consistent
+
+    def _describe(self, turn: Tensor, size: Tensor, magnitude: Tensor) -> Tensor:
+        """What the network sees of the guess, Tensor[B x T x 5*n_bins]: turns over time and over bins, and where sizes differ."""
+        over_time = torch.zeros_like(turn)
+        over_time[:, 1:] = turn[:, 1:] * turn[:, :-1].conj() * self.quarter_turns
+        over_bins = torch.zeros_like(turn)
+        over_bins[..., 1:] = turn[..., 1:] * turn[..., :-1].conj()
+        ratio = ((size + 1e-5).log() - (magnitude + 1e-5).log()).clamp(-3.0, 3.0)
+        return torch.cat([over_time.real, over_time.imag, over_bins.real, over_bins.imag, ratio], -1)
+
+    def _inverse(self, spectrum: Tensor) -> Tensor:
+        settings = self.config.features
+        return torch.istft(spectrum.transpose(1, 2), settings.n_fft, settings.hop_length, window=self.window)
+
+    def _transform(self, samples: Tensor) -> Tensor:
+        settings = self.config.features
+        spectrum = torch.stft(samples, settings.n_fft, settings.hop_length, window=self.window, return_complex=True)
+        return spectrum.transpose(1, 2)
 
 
 class SpectrogramDiscriminator(nn.Module):
