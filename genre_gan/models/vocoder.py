@@ -125,11 +125,12 @@ class Vocoder(PretrainedModel):
 
         `cycles` Tensor[B x n_bins] is the phase, in cycles, that had accumulated before the first frame; see `accumulate`.
         """
-        magnitude = self.estimate_magnitude(log_mel)
-        spectrum = self._first_guess(magnitude, self.accumulate(magnitude, cycles))
-        size = spectrum.abs()
-        turn = spectrum / size.clamp_min(1e-8)  # (B, T, n_bins), of unit size
-        x = self.embed(log_mel.transpose(1, 2)).transpose(1, 2) + self.embed_guess(self._describe(turn, size, magnitude))
+        with torch.no_grad(), torch.autocast(log_mel.device.type, enabled=False):  # signal processing, without weights
+            magnitude = self.estimate_magnitude(log_mel)
+            spectrum = self._first_guess(magnitude, self.accumulate(magnitude, cycles))
+            turn, size = _unit(spectrum)  # (B, T, n_bins)
+            seen = self._describe(turn, size, magnitude)
+        x = self.embed(log_mel.transpose(1, 2)).transpose(1, 2) + self.embed_guess(seen)
         x = self.norm(x)
         for block in self.blocks:
             x = block(x)
@@ -141,41 +142,46 @@ class Vocoder(PretrainedModel):
     def estimate_magnitude(self, log_mel: Tensor) -> Tensor:
         """Magnitudes Tensor[B x T x n_bins] by non-negative least squares, with multiplicative updates (Lee & Seung 2001)."""
         mel_power = 10.0 ** (denormalize_log_mel(log_mel.float()).clamp_max(50.0) / 10.0)
-        with torch.autocast(log_mel.device.type, enabled=False):
-            power = (mel_power @ self.inverse_filters).clamp_min(1e-9)
-            wanted = mel_power @ self.filters
-            for _ in range(_LEAST_SQUARES_STEPS):
-                power = power * wanted / ((power @ self.filters.T) @ self.filters + 1e-12)
-        return power.sqrt()
+        power = (mel_power @ self.inverse_filters).clamp_min_(1e-9)
+        wanted = mel_power @ self.filters
+        for _ in range(_LEAST_SQUARES_STEPS):
+            had = (power @ self.filters.T) @ self.filters
+            power.mul_(wanted).div_(had.add_(1e-12))
+        return power.sqrt_()
 
     def accumulate(self, magnitude: Tensor, cycles: Tensor | None = None) -> Tensor:
-        """Phase in cycles Tensor[B x T x n_bins], float64: each bin turns with the frequency of the peak nearest to it."""
+        """Phase in cycles, without whole ones, Tensor[B x T x n_bins]: a bin turns with the frequency of the peak nearest to it.
+
+        `cycles` Tensor[B x n_bins] is where it stood before.
+        """
         below = torch.cat([magnitude[..., :1], magnitude[..., :-1]], -1)
         above = torch.cat([magnitude[..., 1:], magnitude[..., -1:]], -1)
         is_peak = (magnitude > below) & (magnitude >= above)
         # the top of the parabola through a peak and its neighbours
-        offset = (0.5 * (below - above) / (below - 2.0 * magnitude + above - 1e-9)).clamp(-0.5, 0.5)
-        bins = torch.arange(magnitude.shape[-1], device=magnitude.device).expand_as(magnitude)
-        left = torch.where(is_peak, bins, -(10**6)).cummax(-1).values
-        right = torch.where(is_peak, bins, 10**6).flip(-1).cummin(-1).values.flip(-1)
-        nearest = torch.where(bins - left <= right - bins, left, right).clamp(0, magnitude.shape[-1] - 1)
-        frequency = (nearest + offset.gather(-1, nearest)).double()  # in bins
-        turned = (frequency * (self.config.features.hop_length / self.config.features.n_fft)).cumsum(1)
-        return turned if cycles is None else turned + cycles[:, None]
+        offset = (0.5 * (below - above)).div_(below.add_(above).sub_(magnitude, alpha=2.0).sub_(1e-9)).clamp_(-0.5, 0.5)
+        n_bins = magnitude.shape[-1]
+        bins = torch.arange(n_bins, device=magnitude.device, dtype=torch.int32).expand_as(magnitude)
+        left = torch.where(is_peak, bins, -n_bins).cummax(-1).values
+        right = torch.where(is_peak, bins, 2 * n_bins).flip(-1).cummin(-1).values.flip(-1)
+        nearest = torch.where(bins - left <= right - bins, left, right).clamp_(0, n_bins - 1).long()
+        frequency = offset.gather(-1, nearest).add_(nearest)  # in bins
+        turned = frequency.mul_(self.config.features.hop_length / self.config.features.n_fft).frac_()
+        if cycles is not None:
+            turned[:, 0] += cycles
+        return turned.cumsum(1).frac_()
 
     def _first_guess(self, magnitude: Tensor, cycles: Tensor) -> Tensor:
         """A complex spectrogram Tensor[B x T x n_bins] whose phases fit together."""
         # neighbouring bins of one peak have opposite signs
-        bins = torch.arange(magnitude.shape[-1], device=magnitude.device)
-        angle = (2.0 * torch.pi * (cycles + 0.5 * (bins % 2)).frac()).float()
-        unit, before = torch.polar(torch.ones_like(angle), angle), None
-        for _ in range(1 + self.config.n_iterations):
-            samples = self._inverse(magnitude * unit)
-            consistent = self._transform(samples)
+        odd = torch.arange(magnitude.shape[-1], device=magnitude.device) % 2
+        angle = (cycles + 0.5 * odd).mul_(2.0 * torch.pi)
+        spectrum, before = torch.polar(magnitude, angle), None
+        for _ in range(self.config.n_iterations):
+            consistent = self._transform(self._inverse(spectrum))
             # fast Griffin-Lim: overshoot along the last change
-            unit = consistent if before is None else consistent + _MOMENTUM * (consistent - before)
-            unit, before = unit / unit.abs().clamp_min(1e-8), consistent
-        return consistent
+            ahead = consistent if before is None else consistent + _MOMENTUM * (consistent - before)
+            spectrum, before = magnitude * _unit(ahead)[0], consistent
+        return self._transform(self._inverse(spectrum))
 
     def _describe(self, turn: Tensor, size: Tensor, magnitude: Tensor) -> Tensor:
         """What the network sees of the guess, Tensor[B x T x 5*n_bins]: turns over time and over bins, and where sizes differ."""
@@ -194,6 +200,12 @@ class Vocoder(PretrainedModel):
         settings = self.config.features
         spectrum = torch.stft(samples, settings.n_fft, settings.hop_length, window=self.window, return_complex=True)
         return spectrum.transpose(1, 2)
+
+
+def _unit(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Complex values brought to size 1, and their sizes."""
+    size = torch.view_as_real(values).square().sum(-1).clamp_min_(1e-16).sqrt_()
+    return values / size, size
 
 
 class SpectrogramDiscriminator(nn.Module):
