@@ -16,7 +16,6 @@ from genre_gan.models.lstm import GenreLSTM
 
 MIN_DURATION_S = 0.5
 DEFAULT_SEGMENT_S = 3.0
-SURE_PROBABILITY = 0.3
 SILENCE_RMS = 1e-4  # -80 dB full scale
 _BATCH = 16
 
@@ -41,8 +40,8 @@ class Guess(NamedTuple):
 
     Attributes:
         genre: the most probable genre.
-        probabilities: `{genre: p}`, summing to 1.
-        timeline: the same for each slice, in order.
+        probabilities: `{genre: p}`, summing to 1; all alike where the sound is likely no music.
+        timeline: what was heard in each slice, in order.
         is_sure: False where the sound is likely no music (silence, noise, speech, tones) or of no clear genre.
     """
 
@@ -99,18 +98,16 @@ class GenreClassifier:
                 batch = []
             batch.append(samples)
         rows.append(self._judge(batch))
-        probabilities = np.concatenate(rows)
+        judged, n_genres = np.concatenate(rows), len(self.genres)
         lengths = np.array([end_s - start_s for start_s, end_s in spans])
-        mean = (probabilities * lengths[:, None]).sum(0) / lengths.sum()
-        if is_silent:
-            mean = np.full_like(mean, 1 / len(mean))
-        is_sure = bool(mean.max() >= SURE_PROBABILITY) and not is_silent
-        mean = self._named(mean)
-        timeline = tuple(
-            TimelinePoint(start_s, end_s, max(named, key=named.get), named)
-            for (start_s, end_s), named in zip(spans, map(self._named, probabilities))
-        )
-        return Guess(max(mean, key=mean.get), mean, timeline, is_sure)
+        mean = (judged * lengths[:, None]).sum(0) / lengths.sum()
+        is_music = not is_silent and mean[:n_genres].sum() >= 0.5
+        overall = mean[:n_genres] / mean[:n_genres].sum() if is_music else np.full(n_genres, 1 / n_genres)
+        timeline = []
+        for (start_s, end_s), row in zip(spans, judged[:, :n_genres] / judged[:, :n_genres].sum(1, keepdims=True)):
+            timeline.append(TimelinePoint(start_s, end_s, self.genres[int(row.argmax())], self._named(row)))
+        is_sure = bool(is_music and overall.max() >= self.model.config.sure_above)
+        return Guess(self.genres[int(mean[:n_genres].argmax())], self._named(overall), tuple(timeline), is_sure)
 
     @torch.inference_mode()
     def embed(self, audio: AudioSource) -> np.ndarray:
@@ -137,7 +134,7 @@ class GenreClassifier:
     @torch.inference_mode()
     def _judge(self, batch: list[np.ndarray]) -> np.ndarray:
         features = self._extractor(torch.from_numpy(np.stack(batch)))
-        return self.model(features).softmax(1).numpy()
+        return self.model.probabilities(features).numpy()
 
     def _named(self, probabilities: np.ndarray) -> dict[str, float]:
         return {genre: float(p) for genre, p in zip(self.genres, probabilities)}

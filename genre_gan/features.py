@@ -107,7 +107,7 @@ class FeatureExtractor(nn.Module):
             # each bin twice, for the squares of its real and its imaginary part
             weights = bands[:, low:high].repeat_interleave(2, 1).T.contiguous()
             self.register_buffer(f"mel_filters_{group}", weights, persistent=False)
-        self.register_buffer("dct", _dct_matrix(config.n_mels, config.n_mfcc), persistent=False)  # (n_mels, n_mfcc)
+        self.register_buffer("dct", dct_matrix(config.n_mels, config.n_mfcc), persistent=False)  # (n_mels, n_mfcc)
 
     def forward(self, samples: Tensor) -> Tensor:
         """Features Tensor[B x T x F] of `samples` Tensor[B x n] in [-1, 1]; T is 1 + n // hop_length for spectral ones."""
@@ -143,7 +143,7 @@ class FeatureExtractor(nn.Module):
         return level_db.unflatten(1, (-1, self.config.hop_length))
 
 
-def _dct_matrix(n_mels: int, n_mfcc: int) -> Tensor:
+def dct_matrix(n_mels: int, n_mfcc: int) -> Tensor:
     """The orthonormal type-2 discrete cosine transform as Tensor[n_mels x n_mfcc]."""
     angles = math.pi / n_mels * (torch.arange(n_mels) + 0.5)[:, None] * torch.arange(n_mfcc)[None, :]
     matrix = torch.cos(angles) * math.sqrt(2.0 / n_mels)

@@ -1,0 +1,85 @@
+"""How good a classifier's probabilities are: accuracy by slice and by track, and calibration."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from genre_gan.dataset import TrackSet, artist_folds, published_split
+from genre_gan.store import Segments
+
+
+def folds_without_faults(tracks: TrackSet) -> np.ndarray:
+    """`artist_folds`, with -1 for GTZAN tracks that the published split leaves out as faulty, whether or not the data says so."""
+    published = published_split()
+    gtzan = {name.split(".")[0] for name in published}
+    folds = artist_folds(tracks)
+    for i, (name, artist) in enumerate(zip(tracks.ids, tracks.artists)):
+        genre, _, number = name.partition(".")
+        if not artist and name not in published and genre in gtzan and len(number) == 5 and number.isdigit():
+            folds[i] = -1
+    return folds
+
+
+def track_scores(probabilities: np.ndarray, segments: Segments, truth: np.ndarray) -> tuple[dict, np.ndarray, np.ndarray]:
+    """Accuracy by slice, by track, and by track balanced over the genres found.
+
+    Args:
+        probabilities: of each slice [shape=(n, n_genres)]; a track has the mean of its slices.
+        segments: the slices.
+        truth: genre id of each track of the store.
+
+    Returns:
+        The scores, the probabilities of each track [shape=(n_tracks, n_genres)] summing to 1, and the tracks' genre ids.
+    """
+    tracks, position = np.unique(segments.track, return_inverse=True)
+    by_track = np.zeros((len(tracks), probabilities.shape[1]))
+    np.add.at(by_track, position, probabilities * segments.n_frames[:, None])
+    by_track /= by_track.sum(1, keepdims=True)
+    genre_ids = truth[tracks]
+    hits = by_track.argmax(1) == genre_ids
+    scores = {
+        "segment_accuracy": float((probabilities.argmax(1) == truth[segments.track]).mean()),
+        "track_accuracy": float(hits.mean()),
+        "balanced_track_accuracy": balanced(hits, genre_ids),
+        "n_segments": len(segments),
+        "n_tracks": len(tracks),
+    }
+    return scores, by_track, genre_ids
+
+
+def balanced(hits: np.ndarray, genre_ids: np.ndarray) -> float:
+    """The mean over genres of the share of hits."""
+    return float(np.mean([hits[genre_ids == genre].mean() for genre in np.unique(genre_ids)]))
+
+
+def expected_calibration_error(probabilities: np.ndarray, genre_ids: np.ndarray, n_bins: int = 10) -> float:
+    """Mean distance between confidence and accuracy over bins of confidence, each weighing by its size (Guo et al. 2017)."""
+    return float(sum(abs(accuracy - confidence) * share for confidence, accuracy, share in reliability(probabilities, genre_ids, n_bins)))
+
+
+def reliability(probabilities: np.ndarray, genre_ids: np.ndarray, n_bins: int = 10) -> list[tuple[float, float, float]]:
+    """Mean confidence, accuracy and share of all items, for each bin of confidence that is not empty."""
+    confidence, hits = probabilities.max(1), probabilities.argmax(1) == genre_ids
+    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    return [(confidence[bins == b].mean(), hits[bins == b].mean(), (bins == b).mean()) for b in np.unique(bins)]
+
+
+def fit_temperature(logits: np.ndarray, n_genres: int, segments: Segments, truth: np.ndarray) -> tuple[float, float]:
+    """The lowest mean negative log-likelihood of the tracks' genres that a temperature gives, and that temperature."""
+    found = []
+    for temperature in np.exp(np.linspace(np.log(0.2), np.log(3.0), 30)):
+        probabilities = torch.from_numpy(logits / temperature).softmax(1).numpy()[:, :n_genres]
+        _, by_track, genre_ids = track_scores(probabilities, segments, truth)
+        loss = -np.log(by_track[np.arange(len(by_track)), genre_ids] + 1e-9).mean()
+        found.append((float(loss), round(float(temperature), 3)))
+    return min(found)
+
+
+def wilson_interval(n_hits: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927)."""
+    if n == 0:
+        raise ValueError("an interval needs at least one trial")
+    z, share = 1.96, n_hits / n
+    centre, spread = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return float((centre - spread) / (1 + z * z / n)), float((centre + spread) / (1 + z * z / n))
