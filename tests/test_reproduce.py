@@ -127,12 +127,25 @@ def test_generated_slices_come_in_the_number_asked_for():
     assert made.features.shape == (5, FEATURES.segment_frames, 13) and np.isfinite(made.features).all()
     assert set(made.genre_ids) == {1} and set(made.tracks) == {NO_TRACK}
     assert not np.array_equal(made.features[0], made.features[2])
-    picky = generate_items(generator, {"metal": 5}, FEATURES, GENRES, 2.0, 3, keep=lambda x: np.arange(len(x)) == 0)
-    assert len(picky) == 5
-    nothing = generate_items(generator, {"metal": 5}, FEATURES, GENRES, 2.0, 3, keep=lambda x: np.zeros(len(x), bool))
-    assert nothing.features.shape == (0, FEATURES.segment_frames, 13)
     with pytest.raises(ValueError, match="clip_s must be at least the length of a slice, 1.0 s, got 0.5"):
         generate_items(generator, {"metal": 5}, FEATURES, GENRES, clip_s=0.5, seed=3)
+
+
+def test_the_best_generators_data_is_added_only_if_it_never_heard_the_validation_tracks(command, tmp_path):
+    generator = WaveformGenerator(WaveformGANConfig(n_samples=22_050, genres=GENRES, latent_dim=4, width=8))
+    names = ["as many generated", "as many generated, filtered", "generated first, then real", "real slices alone, 50 epochs"]
+    words = [*command, "--only", *names, "--best-generator", str(generator.save_pretrained(tmp_path / "leaky"))]
+    with pytest.raises(SystemExit, match="may have heard validation tracks: its split is None, here 'fold'"):
+        reproduce.main(words)
+    generator.training_record = {"split": "fold", "seed": 0, "tracks_per_genre": {"blues": 5, "metal": 5}, "steps": 7}
+    reproduce.main([*words[:-1], str(generator.save_pretrained(tmp_path / "clean"))])
+    found = results(tmp_path)
+    assert set(found) == {f"{reproduce.file_name(name, 'fold', 0)}" for name in names}
+    plain = found["as-many-generated--fold--0"]
+    assert plain["train_slices"] == plain["generated_slices"] == {"blues": 4, "metal": 4}
+    filtered = found["as-many-generated-filtered--fold--0"]["generated_slices"]
+    assert all(filtered[genre] <= 4 for genre in GENRES)
+    assert "Beyond the report" in (tmp_path / "results" / "report.md").read_text()
 
 
 def test_pretraining_ends_on_real_slices():

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from genre_gan.audio import write_bytes
 from genre_gan.plots import save_figure
 
-PROTOCOLS = ("segment", "artist")
+PROTOCOLS = ("segment", "artist", "fold")
+CURVE_PROTOCOLS = PROTOCOLS[:2]
 CURVES = {  # the report's figures: title, rows, what is drawn
     5: ("accuracy without segmenting", ("LSTM_SGD_50no_segment", "LSTM_ADAM_50_no_segment"), "accuracy"),
     6: ("accuracy after segmenting", ("LSTM_ADAM_50_segment", "LSTM_ADAM_50_segment (enlarged set)"), "accuracy"),
@@ -78,8 +79,8 @@ on {settings["tracks"]} tracks: classifiers trained {settings["scale"]:g} and GA
 
 Mean ± deviation over the runs (seeds). `segment`: the report's protocol, slices split at random, so that slices of one track
 stand on both sides; the GANs learned from all tracks. `artist`: artists kept apart (the published fault-filtered lists); the GANs
-learned from the training side alone. "Balanced" is the mean over genres of each one's accuracy; "valid" is by slice unless said
-otherwise."""
+learned from the training side alone. `fold`: the same by one of six folds, each with every genre. "Balanced" is the mean over
+genres of each one's accuracy; "valid" is by slice unless said otherwise."""
 
 
 def _mean(values: Iterable[float], digits: int = 3) -> str:
@@ -95,21 +96,23 @@ def _markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 def _table(rows: Sequence, runs: dict) -> str:
     with_report = any(row.report for row in rows)
+    protocols = [protocol for protocol in PROTOCOLS if any((row.name, protocol) in runs for row in rows)]
     header = ["model", "runs", "epochs"]
     header += ["report: loss", "report: train", "report: valid"] if with_report else []
-    header += ["segment: loss", "segment: train", "segment: valid"]
-    header += ["artist: loss", "artist: train", "artist: valid", "artist: valid by track", "artist: balanced by track"]
+    for protocol in protocols:
+        header += [f"{protocol}: loss", f"{protocol}: train", f"{protocol}: valid"]
+        header += [] if protocol == "segment" else [f"{protocol}: valid by track", f"{protocol}: balanced by track"]
     lines = []
     for row in rows:
-        done = {protocol: runs.get((row.name, protocol), []) for protocol in PROTOCOLS}
-        cells = [row.name, "+".join(str(len(done[protocol])) for protocol in PROTOCOLS)]
-        cells.append("/".join(sorted({str(run["epochs"]) for runs_ in done.values() for run in runs_})))
+        done = {protocol: runs.get((row.name, protocol), []) for protocol in protocols}
+        cells = [row.name, "+".join(str(len(done[protocol])) for protocol in protocols)]
+        cells.append("/".join(sorted({str(run["epochs"]) for of_protocol in done.values() for run in of_protocol})))
         if with_report:
             cells += [f"{value:g}" for value in row.report] if row.report else [""] * 3
-        for protocol in PROTOCOLS:
+        for protocol in protocols:
             cells += [_mean(run["curve"][-1][key] for run in done[protocol]) for key in ("loss", "accuracy")]
-            cells.append(_mean(run["scores"]["slice accuracy"] for run in done[protocol]))
-        cells += [_mean(run["scores"][key] for run in done["artist"]) for key in ("track accuracy", "balanced track accuracy")]
+            keys = ("slice accuracy",) if protocol == "segment" else ("slice accuracy", "track accuracy", "balanced track accuracy")
+            cells += [_mean(run["scores"][key] for run in done[protocol]) for key in keys]
         lines.append(cells)
     return _markdown(header, lines)
 
@@ -140,8 +143,8 @@ def _figure(n_columns: int, n_rows: int = 1, width: float = 5.0, height: float =
 
 
 def _curves(runs: dict, names: Sequence[str], quantity: str, title: str) -> Figure:
-    figure, panels = _figure(len(PROTOCOLS))
-    for axes, protocol in zip(panels[0], PROTOCOLS):
+    figure, panels = _figure(len(CURVE_PROTOCOLS))
+    for axes, protocol in zip(panels[0], CURVE_PROTOCOLS):
         for colour, name in enumerate(names):
             done = runs.get((name, protocol), [])
             if not done:

@@ -10,16 +10,22 @@ GANs (500); both stand in every file and above the table.
 
 Two protocols. `segment` is the report's: slices are shuffled whatever their track, so a track stands on both sides, and the GANs
 train on all tracks. `artist` is honest: artists are kept apart, and the GANs see the training side alone.
+
+The extra rows ask whether data from `--best-generator` helps. They need the data and the split that this generator was trained
+with, else it has heard the validation tracks; for the packaged `mel` these are
+
+    python training/reproduce.py --data path/to/gtzan --data path/to/emotify --only extra --output-dir runs/extra
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,16 +39,16 @@ from genre_gan.audio import SAMPLE_RATE_HZ, write_bytes
 from genre_gan.dataset import DEFAULT_DATASET, DataError, load_tracks, split_segments, split_tracks
 from genre_gan.features import FeatureConfig
 from genre_gan.generate import GenreGenerator
-from genre_gan.models.lstm import LSTMConfig
+from genre_gan.models.lstm import GenreLSTM, LSTMConfig
 from genre_gan.models.waveform import WaveformGANConfig
 from genre_gan.store import FeatureStore, Segments
 from training.loop import pick, positive_int, run_script
 from training.report_page import write_page
 from training.trials import (
-    Items, Phase, generate_items, predict, read_items, score, sound_statistics, train_classifier, train_gan,
+    Items, Phase, generate_items, join, predict, read_items, score, sound_statistics, train_classifier, train_gan,
 )
 
-PROTOCOLS = ("segment", "artist")
+PROTOCOLS = ("segment", "artist", "fold")
 GROUPS = ("table", "future", "ablations", "extra")
 # 2 s is the shortest clip of the data this was made for: every track gives slices, all of one length.
 SLICES = FeatureConfig("mfcc-segment", hop_length=1024, segment_s=2.0)
@@ -50,6 +56,8 @@ WHOLE_TRACKS = FeatureConfig("mfcc", hop_length=1024)
 WAVES = FeatureConfig("waveform", segment_s=4.0)
 WHOLE_TRACK_S = 30.0
 STATISTICS_CLIPS = 3  # of each genre
+POOL = 2  # slices of the best generator for each real one, to choose from
+POOL_CLIP_S = 8.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ class Row:
             (as many as there are real ones of it).
         schedule: `mixed`, or `pretrain`: half of the epochs on generated slices, then the other half on real ones.
         filtered: keep only slices that a classifier trained on the real training side names as they are labelled.
-        protocols, seeds: to run under, unless the command says otherwise.
+        protocols, seeds: to run under, unless the command says otherwise. Extra rows keep the split of seed 0 throughout.
     """
 
     name: str
@@ -113,12 +121,16 @@ class Row:
     spread: str = "even"
     schedule: str = "mixed"
     filtered: bool = False
-    protocols: tuple[str, ...] = PROTOCOLS
+    protocols: tuple[str, ...] = ("segment", "artist")
     seeds: int = 3
 
 
 def _generated(name: str, group: str, generated: str, **settings) -> Row:
     return Row(name, group, **{"epochs": 100, "generated": generated} | settings)
+
+
+def _extra(name: str, generated: str | None = "best", **settings) -> Row:
+    return Row(name, "extra", **{"generated": generated, "epochs": 100, "protocols": ("fold",), "seeds": 5} | settings)
 
 
 ROWS = (
@@ -138,6 +150,17 @@ ROWS = (
     _generated("sigmoid", "ablations", "fcn-4s-sigmoid"),
     _generated("blues from the generator of all labels", "ablations", "fcn-4s", spread="blues"),
     _generated("blues from a generator of blues alone", "ablations", "fcn-4s-blues", spread="blues"),
+    _extra("real slices alone, 50 epochs", None, epochs=50),
+    _extra("real slices alone, 100 epochs", None),
+    _extra("real slices alone, 200 epochs", None, epochs=200),
+    _extra("half as many generated", amount=0.5),
+    _extra("as many generated"),
+    _extra("as many generated, matched to each genre", spread="matched"),
+    _extra("as many generated, filtered", filtered=True),
+    _extra("twice as many generated", amount=2.0),
+    _extra("generated first, then real", schedule="pretrain"),
+    _extra("twice as many generated first, then real", amount=2.0, schedule="pretrain"),
+    _extra("filtered generated first, then real", filtered=True, schedule="pretrain"),
 )
 
 
@@ -149,7 +172,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output-dir", type=Path, default=Path(__file__).parent / "results", help="(default: %(default)s)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/report"), help="where trained GANs are kept (default: %(default)s)")
     parser.add_argument("--only", nargs="+", metavar="ROW", help=f"rows by name, or groups of them ({', '.join(GROUPS)})")
-    parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, help="(default: both)")
+    parser.add_argument("--genres", nargs="+", metavar="GENRE", help="these genres of the data alone")
+    parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, help="(default: segment artist; of the extra rows fold)")
     parser.add_argument("--seeds", type=positive_int, metavar="N", help="run seeds 0 to N-1 (default: 3, extra rows 5)")
     parser.add_argument("--scale", type=_scale, default=1.0, help="of the classifiers' epochs, above 0 up to 1 (default: 1)")
     parser.add_argument("--gan-scale", type=_scale, help="of the GANs' epochs (default: the same as --scale)")
@@ -184,7 +208,7 @@ class Laboratory:
 
     def __init__(self, args: argparse.Namespace):
         self.args = args
-        self.tracks = load_tracks(args.data or [DEFAULT_DATASET])
+        self.tracks = load_tracks(args.data or [DEFAULT_DATASET], args.genres)
         self.slice_store = FeatureStore(self.tracks, SLICES, args.cache_dir, progress=True)
         tqdm.write(self.slice_store.summary())
         self.genres = self.slice_store.tracks.genres
@@ -210,15 +234,44 @@ class Laboratory:
             train, valid = items.pick(split.train), items.pick(split.valid)
             gan_tracks = np.arange(len(self.slice_store.tracks))
         else:
-            split = split_tracks(self.slice_store.tracks, protocol, seed=seed)
+            split = split_tracks(self.slice_store.tracks, protocol, seed=0 if row.group == "extra" else seed)
             train, valid = (items.pick(np.flatnonzero(np.isin(items.tracks, side))) for side in (split.train, split.valid))
             gan_tracks = split.train
         if not row.enlarged and not row.whole_tracks:
             train = train.pick(one_in_three(train.tracks))
         return Sides(train, valid, gan_tracks)
 
-    def epochs(self, n_epochs: int, scale: float) -> int:
-        return max(1, round(n_epochs * scale))
+    def pool(self, protocol: str, n_real: int) -> Items:
+        """Slices of the best generator, the same number of each genre; made once and kept in the work folder.
+
+        Raises:
+            DataError: the generator was trained on other data or by another split, so that it may have heard validation tracks.
+        """
+        pipeline = GenreGenerator.from_pretrained(self.args.best_generator)
+        record, names = pipeline.model.training_record, self.slice_store.tracks.genre_names
+        ours = {"split": protocol, "seed": 0, "tracks_per_genre": {genre: names.count(genre) for genre in self.genres}}
+        for key, value in ours.items():
+            if record.get(key) != value:
+                raise DataError(
+                    f"the generator {pipeline.source!r} may have heard validation tracks: its {key} is {record.get(key)!r}, here {value!r}"
+                )
+        for_each = POOL * n_real // len(self.genres)
+        path = self.args.work_dir / f"pool-{file_name(pipeline.name, protocol, record['steps'], for_each)}.npz"
+        if not path.exists():
+            parts = [
+                generate_items(pipeline, {genre: for_each}, SLICES, self.genres, POOL_CLIP_S, seed=0)
+                for genre in tqdm(self.genres, desc="generating", unit="genre", leave=False)
+            ]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            buffer = io.BytesIO()
+            np.savez(buffer, **vars(join(parts)))
+            write_bytes(path, buffer.getvalue())
+        with np.load(path) as arrays:
+            return Items(**arrays)
+
+
+def scaled(epochs: int, scale: float) -> int:
+    return max(1, round(epochs * scale))
 
 
 def one_in_three(tracks: np.ndarray) -> np.ndarray:
@@ -235,7 +288,7 @@ def run_row(lab: Laboratory, row: Row, protocol: str, seed: int) -> dict:
     features = WHOLE_TRACKS if row.whole_tracks else SLICES
     config = LSTMConfig(features=features, genres=lab.genres)
     batch_size = 16 if row.whole_tracks else 64
-    epochs = lab.epochs(row.epochs, lab.args.scale)
+    epochs = scaled(row.epochs, lab.args.scale)
     generated = None
     if row.generated:
         judge = None
@@ -266,30 +319,33 @@ def plan_phases(row: Row, real: Items, generated: Items | None, epochs: int) -> 
         return [Phase(real, epochs)]
     if row.schedule == "pretrain":
         return [Phase(generated, max(1, epochs // 2)), Phase(real, max(1, epochs - epochs // 2))]
-    return [Phase(real.joined(generated), epochs)]
+    return [Phase(join([real, generated]), epochs)]
 
 
-def generate_for_row(lab: Laboratory, row: Row, protocol: str, seed: int, sides: Sides, judge) -> Items:
-    """The generated slices that `row` adds."""
+def generate_for_row(lab: Laboratory, row: Row, protocol: str, seed: int, sides: Sides, judge: GenreLSTM | None) -> Items:
+    """The generated slices that `row` adds; where the pool holds fewer that pass, all of these."""
     real = count_by_genre(sides.train, lab.genres)
-    keep = None
-    if judge is not None:
-        def keep(items: Items) -> np.ndarray:
-            return predict(judge, items).argmax(1) == items.genre_ids
     if row.generated == "best":
-        pipelines, clip_s = [GenreGenerator.from_pretrained(lab.args.best_generator)], 8.0
-    else:
-        pipelines, clip_s = trained_generators(lab, row.generated, protocol, seed, sides.gan_tracks), GANS[row.generated].clip_s
-    able = [genre for genre in lab.genres if any(genre in pipeline.genres for pipeline in pipelines)]
-    if row.spread == "even":
-        wanted = {genre: round(row.amount * sum(real.values()) / len(able)) for genre in able}
-    else:
-        wanted = {genre: round(row.amount * real[genre]) for genre in able if row.spread in ("matched", genre)}
-    parts = []
+        pool = lab.pool(protocol, sum(real.values()))
+        if judge is not None:
+            pool = pool.pick(np.flatnonzero(predict(judge, pool).argmax(1) == pool.genre_ids))
+        wanted = wanted_slices(row, real, lab.genres)
+        rows = [np.flatnonzero(pool.genre_ids == i)[: wanted.get(genre, 0)] for i, genre in enumerate(lab.genres)]
+        return pool.pick(np.concatenate(rows))
+    pipelines = trained_generators(lab, row.generated, protocol, seed, sides.gan_tracks)
+    wanted = wanted_slices(row, real, [genre for pipeline in pipelines for genre in pipeline.genres])
+    clip_s, parts = GANS[row.generated].clip_s, []
     for pipeline in pipelines:
         counts = {genre: n for genre, n in wanted.items() if genre in pipeline.genres}
-        parts.append(generate_items(pipeline, counts, SLICES, lab.genres, clip_s, seed, keep))
-    return Items(*(np.concatenate(arrays) for arrays in zip(*(vars(part).values() for part in parts))))
+        parts.append(generate_items(pipeline, counts, SLICES, lab.genres, clip_s, seed))
+    return join(parts)
+
+
+def wanted_slices(row: Row, real: Mapping[str, int], able: Sequence[str]) -> dict[str, int]:
+    """How many slices of each genre `row` adds, of those that can be made."""
+    if row.spread == "even":
+        return {genre: round(row.amount * sum(real.values()) / len(able)) for genre in able}
+    return {genre: round(row.amount * real[genre]) for genre in able if row.spread in ("matched", genre)}
 
 
 def trained_generators(lab: Laboratory, name: str, protocol: str, seed: int, tracks: np.ndarray) -> list[GenreGenerator]:
@@ -317,7 +373,7 @@ def trained_generators(lab: Laboratory, name: str, protocol: str, seed: int, tra
             width=spec.width, output_activation=spec.output_activation,
         )
         chosen = pick(segments, np.flatnonzero(np.isin(names, genres)))
-        epochs = lab.epochs(500, lab.args.gan_scale)
+        epochs = scaled(500, lab.args.gan_scale)
         pipeline, curve = train_gan(config, lab.wave_store, chosen, epochs, seed, spec.batch_size)
         pipeline.model.save_pretrained(folder / genre)
         pipelines.append(pipeline)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genre_gan.features import FeatureConfig, FeatureExtractor
-from genre_gan.generate import MAX_DURATION_S, GenreGenerator, WaveformModel
+from genre_gan.generate import GenreGenerator, WaveformModel
 from genre_gan.models.lstm import GenreLSTM, LSTMConfig
 from genre_gan.models.waveform import WaveformDiscriminator, WaveformGANConfig, WaveformGenerator
 from genre_gan.store import FeatureStore, Segments
@@ -41,10 +41,10 @@ class Items:
     def pick(self, indices: np.ndarray) -> Items:
         return Items(self.features[indices], self.n_frames[indices], self.genre_ids[indices], self.tracks[indices])
 
-    def joined(self, other: Items) -> Items:
-        """These and the others, which must be as long."""
-        pairs = zip(vars(self).values(), vars(other).values())
-        return Items(*(np.concatenate(pair) for pair in pairs))
+
+def join(parts: Sequence[Items]) -> Items:
+    """All of these, which must be of one length in frames."""
+    return Items(*(np.concatenate(arrays) for arrays in zip(*(vars(part).values() for part in parts))))
 
 
 def read_items(store: FeatureStore, segments: Segments) -> Items:
@@ -218,14 +218,7 @@ def _gan_step(
 
 @torch.inference_mode()
 def generate_items(
-    pipeline: GenreGenerator,
-    counts: Mapping[str, int],
-    features: FeatureConfig,
-    genres: Sequence[str],
-    clip_s: float,
-    seed: int,
-    keep: Callable[[Items], np.ndarray] | None = None,
-    max_tries: int = 4,
+    pipeline: GenreGenerator, counts: Mapping[str, int], features: FeatureConfig, genres: Sequence[str], clip_s: float, seed: int
 ) -> Items:
     """Slices of generated clips, in number as asked for each genre.
 
@@ -234,33 +227,22 @@ def generate_items(
         features: of the classifier; its `segment_s` is the length of a slice.
         genres: the classifier's, whose order gives the ids.
         clip_s: length of one generated clip in seconds.
-        keep: says which slices to keep [shape=(n,), bool]; None keeps all.
-        max_tries: generate at most so many times the number asked for; where `keep` still left too few, fewer come back.
     """
     extractor = FeatureExtractor(features)
     length = features.segment_frames
-    clip_s = min(clip_s, MAX_DURATION_S)
     per_clip = int((1 + clip_s * features.sample_rate_hz // features.hop_length) // length)
     if per_clip < 1:
         raise ValueError(f"clip_s must be at least the length of a slice, {features.segment_s} s, got {clip_s}")
-    kept = []
+    parts = [Items(np.zeros((0, length, features.n_features), np.float32), *np.zeros((3, 0), np.int64))]
     for genre_id, genre in enumerate(genres):
-        wanted = counts.get(genre, 0)
-        for clip_number in range(-(-wanted * (max_tries if keep else 1) // per_clip)):
-            if wanted <= 0:
-                break
+        n_wanted = counts.get(genre, 0)
+        for clip_number in range(-(-n_wanted // per_clip)):
             clip = pipeline.generate(genre, clip_s, seed=seed * 1_000_000 + genre_id * 10_000 + clip_number)
             values = extractor(torch.from_numpy(clip.samples)[None])[0, : per_clip * length].numpy()
-            slices = values.reshape(per_clip, length, -1)
-            items = Items(slices, np.full(per_clip, length), np.full(per_clip, genre_id), np.full(per_clip, NO_TRACK))
-            if keep is not None:
-                items = items.pick(np.flatnonzero(keep(items)))
-            items = items.pick(np.arange(min(wanted, len(items))))
-            wanted -= len(items)
-            kept.append(items)
-    if not kept:
-        return Items(np.zeros((0, length, features.n_features), np.float32), *(np.zeros(0, np.int64) for _ in range(3)))
-    return Items(*(np.concatenate(parts) for parts in zip(*(vars(items).values() for items in kept))))
+            n = min(per_clip, n_wanted - clip_number * per_clip)
+            slices = values.reshape(per_clip, length, -1)[:n]
+            parts.append(Items(slices, np.full(n, length), np.full(n, genre_id), np.full(n, NO_TRACK)))
+    return join(parts)
 
 
 def sound_statistics(samples: np.ndarray, sample_rate_hz: int) -> tuple[float, np.ndarray]:
