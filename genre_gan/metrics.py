@@ -111,6 +111,17 @@ def hum_db(clips: Sequence[Clip]) -> float:
     return float((level_db - surroundings)[5:-5].max())
 
 
+def spectral_error_db(copy: Clip, original: Clip, n_fft: int = 2048, floor_db: float = -60.0) -> float:
+    """Mean distance in dB of two spectrograms; what lies under `floor_db` below the original's loudest value counts as equal."""
+    n_samples = min(len(copy.samples), len(original.samples))
+    window, levels_db = np.hanning(n_fft), []
+    for clip in (copy, original):
+        frames = np.lib.stride_tricks.sliding_window_view(clip.samples[:n_samples], n_fft)[:: n_fft // 4]
+        levels_db.append(20.0 * np.log10(np.abs(np.fft.rfft(frames * window)) + 1e-9))
+    floor = levels_db[1].max() + floor_db
+    return float(np.abs(np.maximum(levels_db[0], floor) - np.maximum(levels_db[1], floor)).mean())
+
+
 def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (np.square(x).sum(1)[:, None] + np.square(y).sum(1)[None, :] - 2.0 * x @ y.T).clip(0.0)
 

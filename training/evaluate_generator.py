@@ -25,28 +25,30 @@ from tqdm.auto import tqdm
 from genre_gan import Clip, GenreClassifier, GenreGenerator
 from genre_gan.audio import write_bytes
 from genre_gan.dataset import DEFAULT_DATASET, PROTOCOLS, load_tracks, split_tracks
-from genre_gan.features import FeatureConfig
+from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.generate import SpectralModel
 from genre_gan.metrics import (
     copied_share, frechet_distance, hum_db, is_clipped, is_silent, kernel_distance, mean_and_interval, mean_spectrum_db,
-    nearest_distances, within_genre_distance,
+    nearest_distances, spectral_error_db, within_genre_distance,
 )
-from genre_gan.models.vocoder import normalize_log_mel
+from genre_gan.models.autoencoder import Autoencoder
+from genre_gan.models.vocoder import Vocoder, VocoderConfig, normalize_log_mel
 from genre_gan.plots import mel_figure, save_figure, spectra_figure
 from genre_gan.store import FeatureStore
 from training.loop import positive_int, run_script
 
 REFERENCE = "real, seen in training"
 UNSEEN = "real, unseen"
-N_LEAST_SQUARES_STEPS = 50
+GRIFFIN_LIM_STEPS = 32
 
 
 @dataclass
 class Clips:
-    """Clips of one origin, with the genre that each is or was asked to be."""
+    """Clips of one origin, with the genre that each is or was asked to be; `originals` are what copies were made of."""
 
     clips: list[Clip]
     genres: list[str]
+    originals: list[Clip] | None = None
 
 
 @dataclass
@@ -65,6 +67,7 @@ class Row:
     silent: float
     clipped: float
     hum_db: float
+    error_db: float | None
     by_genre: dict[str, float]
 
 
@@ -98,44 +101,27 @@ def real_clips(store: FeatureStore, tracks: np.ndarray, genres: tuple[str, ...],
 
 
 def copy_clips(source: Clips, make_copy, name: str) -> Clips:
-    return Clips([make_copy(clip) for clip in tqdm(source.clips, desc=name, unit="clip", leave=False)], source.genres)
+    return Clips([make_copy(clip) for clip in tqdm(source.clips, desc=name, unit="clip", leave=False)], source.genres, source.clips)
 
 
-def vocoder_copy(model: SpectralModel, through_latents: bool):
-    """A function that copies a clip through the vocoder, or through the autoencoder's latents as well."""
-    from genre_gan.features import FeatureExtractor
-
-    extractor, stride = FeatureExtractor(model.vocoder.config.features), model.autoencoder.config.stride
+def vocoder_copy(vocoder: Vocoder, autoencoder: Autoencoder | None = None):
+    """A function that copies a clip through the vocoder, or through an autoencoder's latents as well."""
+    extractor = FeatureExtractor(vocoder.config.features)
 
     @torch.inference_mode()
     def make_copy(clip: Clip) -> Clip:
         log_mel = normalize_log_mel(extractor(torch.from_numpy(clip.samples)[None]))
-        if through_latents:
-            log_mel = model.autoencoder.decode(model.autoencoder.encode(log_mel[:, : log_mel.shape[1] // stride * stride]))
-        return Clip(model.vocoder(log_mel)[0].numpy(), clip.sample_rate_hz)
+        if autoencoder is not None:
+            stride = autoencoder.config.stride
+            log_mel = autoencoder.decode(autoencoder.encode(log_mel[:, : log_mel.shape[1] // stride * stride]))
+        return Clip(vocoder(log_mel)[0].numpy(), clip.sample_rate_hz)
 
     return make_copy
 
 
-def griffin_lim_copy(config: FeatureConfig):
-    """A function that copies a clip through its mel spectrogram by non-negative least squares and Griffin-Lim.
-
-    The least squares are solved by multiplicative updates (Lee & Seung 2001), which take a hundredth of librosa's time.
-    """
-    from librosa import griffinlim, stft
-    from librosa.filters import mel
-
-    filters = mel(sr=config.sample_rate_hz, n_fft=config.n_fft, n_mels=config.n_mels)
-    settings = {"n_fft": config.n_fft, "hop_length": config.hop_length}
-
-    def make_copy(clip: Clip) -> Clip:
-        mel_power = filters @ np.square(np.abs(stft(clip.samples, **settings)))
-        power = (np.linalg.pinv(filters) @ mel_power).clip(1e-9)
-        for _ in range(N_LEAST_SQUARES_STEPS):
-            power *= (filters.T @ mel_power) / (filters.T @ (filters @ power) + 1e-12)
-        return Clip(griffinlim(np.sqrt(power), random_state=0, **settings).astype(np.float32), clip.sample_rate_hz)
-
-    return make_copy
+def griffin_lim(features: FeatureConfig) -> Vocoder:
+    """Non-negative least squares and fast Griffin-Lim, which is what an untrained vocoder does."""
+    return Vocoder(VocoderConfig(features, dim=8, hidden_dim=8, n_layers=1, n_iterations=GRIFFIN_LIM_STEPS)).eval()
 
 
 def generated_clips(generator: GenreGenerator, genres: Iterable[str], args: argparse.Namespace) -> Clips:
@@ -182,6 +168,7 @@ class Bench:
             silent=float(np.mean([is_silent(clip) for clip in clips.clips])),
             clipped=float(np.mean([is_clipped(clip) for clip in clips.clips])),
             hum_db=hum_db(clips.clips),
+            error_db=None if clips.originals is None else float(np.mean(list(map(spectral_error_db, clips.clips, clips.originals)))),
             by_genre={genre: float(hits[genres == genre].mean()) for genre in dict.fromkeys(clips.genres)},
         )
 
@@ -203,20 +190,20 @@ def to_markdown(rows: list[Row], args: argparse.Namespace, command: str) -> str:
         "the genre asked for, with a 95 % interval (chance is one over the number of genres). Fréchet and kernel distance "
         "(KAD, x 1000): to the reference. Diversity: distance within a genre, real unseen music being 1. Copied: share of "
         "clips nearer to the reference than 95 % of unseen clips are, which is 0.05 for music that copies nothing. Hum: the "
-        "strongest lasting peak of the average spectrum.",
+        "strongest lasting peak of the average spectrum. Error: mean distance of a copy's spectrogram to the original's.",
         "",
-        "| clips | n | consistency | Fréchet | kernel | diversity | copied | silent | clipped | hum (dB) |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| clips | n | consistency | Fréchet | kernel | diversity | copied | silent | clipped | hum (dB) | error (dB) |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         lines.append(
             f"| {row.name} | {row.n} | {row.consistency:.2f} ({row.consistency_low:.2f} to {row.consistency_high:.2f}) "
             f"| {row.frechet:.1f} | {row.kernel:.0f} | {row.diversity:.2f} | {row.copied:.2f} | {row.silent:.2f} "
-            f"| {row.clipped:.2f} | {row.hum_db:.1f} |"
+            f"| {row.clipped:.2f} | {row.hum_db:.1f} | {'' if row.error_db is None else format(row.error_db, '.2f')} |"
         )
     genres = list(rows[0].by_genre)
     lines += ["", "Consistency by genre:", "", "| clips | " + " | ".join(genres) + " |", "|---" * (len(genres) + 1) + "|"]
-    lines += ["| " + " | ".join([row.name, *(f"{row.by_genre.get(g, float('nan')):.2f}" for g in genres)]) + " |" for row in rows]
+    lines += ["| " + " | ".join([row.name, *(f"{row.by_genre[g]:.2f}" if g in row.by_genre else "-" for g in genres)]) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -244,9 +231,14 @@ def evaluate(args: argparse.Namespace) -> None:
     bench = Bench(judge, sets[REFERENCE], sets[UNSEEN])
     if isinstance(main.model, SpectralModel):
         model = main.model
-        sets["vocoder's copy"] = copy_clips(sets[UNSEEN], vocoder_copy(model, through_latents=False), "vocoder")
-        sets["autoencoder's and vocoder's copy"] = copy_clips(sets[UNSEEN], vocoder_copy(model, through_latents=True), "latents")
-        sets["Griffin-Lim's copy"] = copy_clips(sets[UNSEEN], griffin_lim_copy(model.vocoder.config.features), "Griffin-Lim")
+        plain = griffin_lim(model.vocoder.config.features)
+        for name, copy in {
+            "vocoder's copy": vocoder_copy(model.vocoder),
+            "autoencoder's and vocoder's copy": vocoder_copy(model.vocoder, model.autoencoder),
+            "Griffin-Lim's copy": vocoder_copy(plain),
+            "autoencoder's and Griffin-Lim's copy": vocoder_copy(plain, model.autoencoder),
+        }.items():
+            sets[name] = copy_clips(sets[UNSEEN], copy, name)
     sets["white noise"] = noise_clips(sets[UNSEEN])
     for source, generator in generators.items():
         sets[f"generated, {generator.name if source == generator.name else source}"] = generated_clips(generator, main.genres, args)
