@@ -89,7 +89,7 @@ def read_weights(folder: Path, record: dict) -> bytes:
     if not path.is_file():
         raise ModelError(f"{folder} has no {WEIGHTS_NAME}")
     weights = path.read_bytes()
-    if record.get("weights_sha256") not in (None, hashlib.sha256(weights).hexdigest()):
+    if record.get("weights_sha256") != hashlib.sha256(weights).hexdigest():
         raise ModelError(f"{path} is damaged, cut off or altered: its checksum is not the one in {CONFIG_NAME}. {FETCH_AGAIN}")
     return weights
 
