@@ -18,6 +18,7 @@ MIN_DURATION_S = 0.5
 DEFAULT_SEGMENT_S = 3.0
 SILENCE_RMS = 1e-4  # -80 dB full scale
 _BATCH = 16
+_MOST_AGREEING = 10
 
 
 class TimelinePoint(NamedTuple):
@@ -100,7 +101,7 @@ class GenreClassifier:
         rows.append(self._judge(batch))
         judged, n_genres = np.concatenate(rows), len(self.genres)
         lengths = np.array([end_s - start_s for start_s, end_s in spans])
-        mean = (judged * lengths[:, None]).sum(0) / lengths.sum()
+        mean = pool_slices(judged, lengths, np.zeros(len(judged), np.int64), self.model.config.agreement)[0]
         is_music = not is_silent and mean[:n_genres].sum() >= 0.5
         overall = mean[:n_genres] / mean[:n_genres].sum() if is_music else np.full(n_genres, 1 / n_genres)
         timeline = []
@@ -138,3 +139,23 @@ class GenreClassifier:
 
     def _named(self, probabilities: np.ndarray) -> dict[str, float]:
         return {genre: float(p) for genre, p in zip(self.genres, probabilities)}
+
+
+def pool_slices(probabilities: np.ndarray, lengths: np.ndarray, tracks: np.ndarray, agreement: float) -> np.ndarray:
+    """What the slices of a track say together: their geometric mean, longer slices counting more, sharpened by their number.
+
+    Args:
+        probabilities: of each slice [shape=(n, n_classes)].
+        lengths: of each slice, in any unit [shape=(n,)].
+        tracks: the track of each slice, numbered from 0 without gaps [shape=(n,)].
+        agreement: see `LSTMConfig`; more than ten slices count as ten.
+
+    Returns:
+        Probabilities of each track [shape=(n_tracks, n_classes)], summing to 1.
+    """
+    logits = np.zeros((int(tracks.max()) + 1, probabilities.shape[1]))
+    np.add.at(logits, tracks, np.log(probabilities + 1e-9) * lengths[:, None])
+    logits /= np.bincount(tracks, lengths)[:, None]
+    logits *= np.minimum(np.bincount(tracks), _MOST_AGREEING)[:, None] ** agreement
+    exponentials = np.exp(logits - logits.max(1, keepdims=True))
+    return exponentials / exponentials.sum(1, keepdims=True)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from genre_gan import Clip, GenreClassifier
+from genre_gan.classify import pool_slices
 from genre_gan.features import FeatureConfig
 from genre_gan.models.lstm import GenreLSTM, LSTMConfig
 from genre_gan.models.summary import SummaryKernel, summarise, summary_sizes
@@ -76,7 +77,10 @@ def test_scores_by_hand():
     segments = Segments(np.array([0, 0, 1, 2]), np.zeros(4, int), np.array([10, 30, 10, 10]))
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.1, 0.9]])
     scores, by_track, genre_ids = track_scores(probabilities, segments, np.array([0, 1, 1]))
-    assert by_track[0] == pytest.approx([0.375, 0.625])  # the longer slice counts three times
+    odds = np.exp((np.log(9.0) - 3.0 * np.log(4.0)) / 4.0)  # the longer slice counts three times
+    assert by_track[0, 0] / by_track[0, 1] == pytest.approx(odds)
+    surer = pool_slices(probabilities[:2], np.array([10, 30]), np.zeros(2, int), agreement=1.0)[0]
+    assert surer[0] / surer[1] == pytest.approx(odds**2)
     assert scores["segment_accuracy"] == 0.75
     assert scores["track_accuracy"] == pytest.approx(2 / 3) and scores["balanced_track_accuracy"] == 0.5
     assert balanced(np.array([True, False, True]), np.array([0, 0, 1])) == 0.75
@@ -93,7 +97,7 @@ def test_the_temperature_makes_chances_of_logits_that_boast():
     said = np.where(rng.random(400) < 0.8, truth, 1 - truth)  # right four times of five
     logits = 8.0 * np.eye(2, dtype=np.float32)[said]
     segments = Segments(np.arange(400), np.zeros(400, int), np.ones(400, int))
-    _, temperature = fit_temperature(logits, 2, segments, truth)
+    temperature = fit_temperature(logits, 2, segments, truth)
     assert np.exp(8.0 / temperature) / (1 + np.exp(8.0 / temperature)) == pytest.approx(0.95, abs=0.03)  # the hottest allowed is 3
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from genre_gan.classify import pool_slices
 from genre_gan.dataset import TrackSet, artist_folds, published_split
 from genre_gan.store import Segments
 
@@ -21,21 +22,22 @@ def folds_without_faults(tracks: TrackSet) -> np.ndarray:
     return folds
 
 
-def track_scores(probabilities: np.ndarray, segments: Segments, truth: np.ndarray) -> tuple[dict, np.ndarray, np.ndarray]:
+def track_scores(
+    probabilities: np.ndarray, segments: Segments, truth: np.ndarray, agreement: float = 0.0
+) -> tuple[dict, np.ndarray, np.ndarray]:
     """Accuracy by slice, by track, and by track balanced over the genres found.
 
     Args:
-        probabilities: of each slice [shape=(n, n_genres)]; a track has the mean of its slices.
+        probabilities: of each slice [shape=(n, n_genres)].
         segments: the slices.
         truth: genre id of each track of the store.
+        agreement: of `pool_slices`.
 
     Returns:
         The scores, the probabilities of each track [shape=(n_tracks, n_genres)] summing to 1, and the tracks' genre ids.
     """
     tracks, position = np.unique(segments.track, return_inverse=True)
-    by_track = np.zeros((len(tracks), probabilities.shape[1]))
-    np.add.at(by_track, position, probabilities * segments.n_frames[:, None])
-    by_track /= by_track.sum(1, keepdims=True)
+    by_track = pool_slices(probabilities, segments.n_frames, position, agreement)
     genre_ids = truth[tracks]
     hits = by_track.argmax(1) == genre_ids
     scores = {
@@ -65,15 +67,15 @@ def reliability(probabilities: np.ndarray, genre_ids: np.ndarray, n_bins: int = 
     return [(confidence[bins == b].mean(), hits[bins == b].mean(), (bins == b).mean()) for b in np.unique(bins)]
 
 
-def fit_temperature(logits: np.ndarray, n_genres: int, segments: Segments, truth: np.ndarray) -> tuple[float, float]:
-    """The lowest mean negative log-likelihood of the tracks' genres that a temperature gives, and that temperature."""
+def fit_temperature(logits: np.ndarray, n_genres: int, segments: Segments, truth: np.ndarray, agreement: float = 0.0) -> float:
+    """The temperature at which the mean negative log-likelihood of the tracks' genres is lowest."""
     found = []
     for temperature in np.exp(np.linspace(np.log(0.2), np.log(3.0), 30)):
         probabilities = torch.from_numpy(logits / temperature).softmax(1).numpy()[:, :n_genres]
-        _, by_track, genre_ids = track_scores(probabilities, segments, truth)
+        _, by_track, genre_ids = track_scores(probabilities, segments, truth, agreement)
         loss = -np.log(by_track[np.arange(len(by_track)), genre_ids] + 1e-9).mean()
         found.append((float(loss), round(float(temperature), 3)))
-    return min(found)
+    return min(found)[1]
 
 
 def wilson_interval(n_hits: int, n: int) -> tuple[float, float]:

@@ -36,12 +36,12 @@ from training.loop import (
     Batch, Loader, Run, SegmentLoader, add_common_arguments, count_steps, run_script, split_store, training_record, update_average,
 )
 from training.not_music import KINDS, make_not_music
-from training.scores import expected_calibration_error, fit_temperature, folds_without_faults, track_scores
+from training.scores import balanced, expected_calibration_error, fit_temperature, folds_without_faults, track_scores
 
 FEATURES = ("decibel", "mfcc", "mfcc-segment", "log-mel")
 EMA_DECAY = 0.998
 LABEL_SMOOTHING = 0.05
-RIDGE = 1.0
+RIDGE, KERNEL_SHARE, AGREEMENT = 1.0, 0.8, 0.2
 CLEAN_SLICES, DISTURBED_SLICES = 2, 4  # of each track, for the kernel machine
 UNSURE_SHARE = 0.05  # of the cross-validated tracks, those with the weakest guesses
 # What `--preset shipped` stands for.
@@ -189,6 +189,8 @@ class LSTMTask:
             relative_level=bank is not None,
             not_music=args.not_music,
             n_centres=0 if bank is None else len(bank.class_ids),
+            kernel_share=KERNEL_SHARE,
+            agreement=0.0 if bank is None else AGREEMENT,
         )
         self.model = GenreLSTM(config)
         if bank is None:
@@ -323,7 +325,7 @@ def evaluate(model: GenreLSTM, store: FeatureStore, segments: Segments) -> dict[
     share = model.config.kernel_share if model.kernel is not None else 0.0
     from_lstm, from_kernel = predict(model, store, segments)
     logits = (share * from_kernel + (1.0 - share) * from_lstm) / model.config.temperature
-    return track_scores(softmax(logits)[:, : len(genre_id)], segments, truth)[0]
+    return track_scores(softmax(logits)[:, : len(genre_id)], segments, truth, model.config.agreement)[0]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -409,40 +411,44 @@ def train_part(args: argparse.Namespace, store: FeatureStore, bank: Bank, name: 
 def calibrate(
     logits: np.ndarray, segments: Segments, truth: np.ndarray, folds: np.ndarray
 ) -> tuple[dict[str, float], dict]:
-    """Choose the kernel machine's share and the temperature on unheard tracks, and say how good the choice is.
+    """Choose the temperature and the weakest guess to be sure of on unheard tracks, and say how good the probabilities are.
 
-    For the scores each fold is judged with what the other folds chose; the settings returned are chosen on all.
+    For the scores each fold is judged at the temperature of the other folds; the settings returned are chosen on all.
 
     Args:
         logits: of the LSTM and of the kernel machine for each slice [shape=(2, n, n_classes)].
         truth, folds: of each track.
     """
-    shares = (0.3, 0.5, 0.7, 0.85)
     n_genres = int(truth.max()) + 1
 
-    def choose(rows: np.ndarray) -> tuple[float, float, float]:
-        part = Segments(segments.track[rows], segments.start[rows], segments.n_frames[rows])
-        choices = []
-        for share in shares:
-            mixed = share * logits[1, rows] + (1.0 - share) * logits[0, rows]
-            choices.append((*fit_temperature(mixed, n_genres, part, truth), share))
-        return min(choices)
+    mixed = KERNEL_SHARE * logits[1] + (1.0 - KERNEL_SHARE) * logits[0]
 
-    probabilities = np.zeros((len(segments), logits.shape[2]), np.float32)
-    fold_of_slice = folds[segments.track]
+    def choose(rows: np.ndarray) -> float:
+        part = Segments(segments.track[rows], segments.start[rows], segments.n_frames[rows])
+        return fit_temperature(mixed[rows], n_genres, part, truth, AGREEMENT)
+
+    tracks = np.unique(segments.track)
+    by_track, segment_hits = np.zeros((len(tracks), n_genres)), np.zeros(len(segments), bool)
     for fold in range(N_FOLDS):
-        _, temperature, share = choose(np.flatnonzero(fold_of_slice != fold))
-        rows = fold_of_slice == fold
-        probabilities[rows] = softmax((share * logits[1, rows] + (1.0 - share) * logits[0, rows]) / temperature)
-    scores, by_track, genre_ids = track_scores(probabilities[:, :n_genres], segments, truth)
+        probabilities = softmax(mixed / choose(np.flatnonzero(folds[segments.track] != fold)))[:, :n_genres]
+        _, judged, genre_ids = track_scores(probabilities, segments, truth, AGREEMENT)
+        by_track[folds[tracks] == fold] = judged[folds[tracks] == fold]
+        segment_hits[folds[segments.track] == fold] = (probabilities.argmax(1) == truth[segments.track])[folds[segments.track] == fold]
+    hits = by_track.argmax(1) == genre_ids
+    scores = {
+        "segment_accuracy": float(segment_hits.mean()),
+        "track_accuracy": float(hits.mean()),
+        "balanced_track_accuracy": balanced(hits, genre_ids),
+        "n_segments": len(segments),
+        "n_tracks": len(tracks),
+    }
     for name, alone in zip(("lstm", "kernel"), logits):
-        scores[f"balanced_track_accuracy of the {name} alone"] = track_scores(softmax(alone)[:, :n_genres], segments, truth)[0][
-            "balanced_track_accuracy"
-        ]
+        alone_scores, _, _ = track_scores(softmax(alone)[:, :n_genres], segments, truth)
+        scores[f"balanced_track_accuracy of the {name} alone"] = alone_scores["balanced_track_accuracy"]
     scores["expected_calibration_error"] = expected_calibration_error(by_track, genre_ids)
-    _, temperature, share = choose(np.arange(len(segments)))
+    temperature = choose(np.arange(len(segments)))
     sure_above = min(0.5, float(np.quantile(by_track.max(1), UNSURE_SHARE)))
-    return {"temperature": temperature, "kernel_share": share, "sure_above": sure_above}, scores
+    return {"temperature": temperature, "sure_above": sure_above}, scores
 
 
 def main(argv: list[str] | None = None) -> None:

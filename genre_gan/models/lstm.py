@@ -36,6 +36,7 @@ class LSTMConfig:
         kernel_gain: turns the kernel machine's scores into logits.
         kernel_share: its part in the mean of both logits; the LSTM has the rest.
         temperature: divides the logits, so that probabilities say how often they are right.
+        agreement: how much many slices that agree make surer than one: the logits of n slices count n to that power.
         sure_above: a guess whose likeliest genre is less probable than this counts as unsure.
     """
 
@@ -54,6 +55,7 @@ class LSTMConfig:
     kernel_gain: float = 6.0
     kernel_share: float = 0.5
     temperature: float = 1.0
+    agreement: float = 0.0
     sure_above: float = 0.0
 
     def __post_init__(self) -> None:
@@ -70,7 +72,7 @@ class LSTMConfig:
         for name in ("kernel_gain", "temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)!r}")
-        for name in ("kernel_share", "sure_above"):
+        for name in ("kernel_share", "agreement", "sure_above"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)!r}")
 
