@@ -17,6 +17,7 @@ from genre_gan.audio import Clip
 from genre_gan.genres import genre_weights
 from genre_gan.hub import packaged_weights, resolve_model_folder
 from genre_gan.models.autoencoder import Autoencoder
+from genre_gan.models.judge import LatentJudge
 from genre_gan.models.latent_gan import ClipLatents, LatentGenerator, noise_shapes
 from genre_gan.models.vocoder import Vocoder
 from genre_gan.models.waveform import WaveformGenerator
@@ -32,6 +33,7 @@ MAX_GAIN = 4.0
 HIGH_PASS_HZ = 20.0
 MAX_SEED = 2**63 - 1
 _FIRST_CHUNK_FRAMES, _CHUNK_FRAMES = 16, 112  # latent frames: 1.5 s, so that playing starts at once, then 10.4 s
+N_DRAFTS, _DRAFT_FRAMES = 6, 64
 _N_STYLES = 256  # from which the mean style of a genre is taken
 
 
@@ -49,10 +51,11 @@ class _GeneratorModel:
 
 @dataclass
 class SpectralModel(_GeneratorModel):
-    """A latent generator with the autoencoder and the vocoder that turn its latents into sound."""
+    """A latent generator, the judge that chooses among its drafts, and what turns latents into sound: autoencoder, vocoder."""
 
     generator: LatentGenerator
     autoencoder: Autoencoder
+    judge: LatentJudge
     vocoder: Vocoder
 
     def __post_init__(self) -> None:
@@ -64,14 +67,18 @@ class SpectralModel(_GeneratorModel):
 
     @classmethod
     def load(cls, folder: Path) -> SpectralModel:
-        """Load a folder with the generator's files, and `autoencoder` and `vocoder` below it."""
+        """Load a folder with the generator's files, and `autoencoder`, `judge` and `vocoder` below it."""
         return cls(
-            LatentGenerator.load(folder), Autoencoder.load(folder / "autoencoder"), Vocoder.load(folder / "vocoder")
+            LatentGenerator.load(folder),
+            Autoencoder.load(folder / "autoencoder"),
+            LatentJudge.load(folder / "judge"),
+            Vocoder.load(folder / "vocoder"),
         )
 
     def save_pretrained(self, folder: Path) -> Path:
-        """Write all three, so that one folder, or one Hub id, is enough to generate."""
+        """Write all four, so that one folder, or one Hub id, is enough to generate."""
         self.autoencoder.save_pretrained(folder / "autoencoder", half=True)
+        self.judge.save_pretrained(folder / "judge", half=True)
         self.vocoder.save_pretrained(folder / "vocoder", half=True)
         return self.generator.save_pretrained(folder, half=True)
 
@@ -85,22 +92,33 @@ class SpectralModel(_GeneratorModel):
 
     def chunks(self, weights: torch.Tensor, n_samples: int, seed: int, variation: float) -> Iterator[np.ndarray]:
         """Consecutive parts of at least `n_samples` samples. Only latents are held for the whole clip, 2.8 kB a second."""
-        config = self.generator.config
-        samples_per_frame = self.autoencoder.config.stride * self.vocoder.config.features.hop_length
-        n_frames = -(-n_samples // samples_per_frame)
-        n_padded = -(-n_frames // config.stride) * config.stride
-        rng = np.random.default_rng(seed)
-        style, pulse = _normal(rng, config.style_dim), _normal(rng, 2)
-        # one stream for each level: a longer clip begins as a shorter one does
-        streams = rng.spawn(config.n_levels)
-        noise = [_normal(stream, *shape) for stream, shape in zip(streams, noise_shapes(config, n_padded))]
-        mapped = self.generator.map_style(style, weights)
+        n_frames = -(-n_samples // (self.autoencoder.config.stride * self.vocoder.config.features.hop_length))
+        yield from self.render(self.compose(weights, n_frames, seed, variation))
+
+    def compose(self, weights: torch.Tensor, n_frames: int, seed: int, variation: float) -> torch.Tensor:
+        """Autoencoder latents Tensor[1 x n_frames x latent_dim] for genre weights Tensor[1 x n_genres].
+
+        Of `N_DRAFTS` beginnings the one is gone on with in which the judge hears the genre best.
+        """
+        config, rng = self.generator.config, np.random.default_rng(seed)
+        style, pulse = _normal(rng, N_DRAFTS, config.style_dim)[0], _normal(rng, N_DRAFTS, 2)[0]
+        mapped = self.generator.map_style(style, weights.expand(N_DRAFTS, -1))
         if variation != 1.0:
             styles = _normal(np.random.default_rng(0), _N_STYLES, config.style_dim)[0]
             mean = self.generator.map_style(styles, weights.expand(_N_STYLES, -1)).mean(0, keepdim=True)
             mapped = mean + variation * (mapped - mean)
-        latents = self.generator.synthesize(ClipLatents(style, pulse, noise), mapped)
-        yield from self.render(latents[:, :n_frames])
+        # one stream of noise for each draft and level: a longer clip begins as a shorter one does
+        streams = [draft.spawn(config.n_levels) for draft in rng.spawn(N_DRAFTS)]
+        shapes = noise_shapes(config, _DRAFT_FRAMES)
+        noise = [torch.cat([_normal(draft[level], *shape) for draft in streams]) for level, shape in enumerate(shapes)]
+        drafts = self.generator.synthesize(ClipLatents(style, pulse, noise), mapped)
+        best = int((self.judge(drafts).log_softmax(1) @ weights[0]).argmax())
+        only = slice(best, best + 1)
+        if n_frames <= _DRAFT_FRAMES:
+            return drafts[only, :n_frames]
+        more = noise_shapes(config, -(-n_frames // config.stride) * config.stride - _DRAFT_FRAMES)
+        noise = [torch.cat([begun[only], _normal(stream, *shape)], 1) for begun, stream, shape in zip(noise, streams[best], more)]
+        return self.generator.synthesize(ClipLatents(style[only], pulse[only], noise), mapped[only])[:, :n_frames]
 
     def render(self, latents: torch.Tensor) -> Iterator[np.ndarray]:
         """Samples [shape=(n,)] of autoencoder latents Tensor[1 x T x latent_dim], chunk by chunk and without seams.

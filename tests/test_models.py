@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.generate import SpectralModel
 from genre_gan.models.autoencoder import Autoencoder, AutoencoderConfig
+from genre_gan.models.judge import LatentJudge, LatentJudgeConfig
 from genre_gan.models.latent_gan import LatentDiscriminator, LatentGANConfig, LatentGenerator
 from genre_gan.models.lstm import GenreLSTM, LSTMConfig
 from genre_gan.models.vocoder import Vocoder, VocoderConfig, mel_features, normalize_log_mel
@@ -31,7 +32,8 @@ def tiny_spectral_model(latent_dim: int = 4) -> SpectralModel:
         LatentGANConfig(("blues", "metal"), latent_dim, autoencoder.config.latent_rate_hz, style_dim=4, noise_dim=2, width=8)
     )
     vocoder = Vocoder(VocoderConfig(features, dim=8, hidden_dim=8, n_layers=1)).eval()
-    return SpectralModel(generator.eval(), autoencoder, vocoder)
+    judge = LatentJudge(LatentJudgeConfig(("blues", "metal"), latent_dim, width=8, n_layers=1)).eval()
+    return SpectralModel(generator.eval(), autoencoder, judge, vocoder)
 
 
 @pytest.mark.parametrize("pooling", ["last", "attention"])
@@ -63,7 +65,7 @@ def test_waveform_gans_have_the_asked_shape_and_follow_the_label(model, activati
 
 def test_saved_models_come_back_whole(tmp_path):
     spectral = tiny_spectral_model()
-    for model in (GenreLSTM(TINY_LSTM), WaveformGenerator(tiny_gan()), spectral.generator, spectral.autoencoder, spectral.vocoder):
+    for model in (GenreLSTM(TINY_LSTM), WaveformGenerator(tiny_gan()), spectral.generator, spectral.autoencoder, spectral.judge, spectral.vocoder):
         model.training_record = {"steps": 3}
         folder = model.save_pretrained(tmp_path / model.family)
         assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}

@@ -43,14 +43,26 @@ def test_spectral_chunks_have_no_seams(monkeypatch):
     assert np.allclose(np.concatenate(parts), whole, atol=1e-3 * np.abs(whole).max())
 
 
+def test_the_draft_is_chosen_in_which_the_judge_hears_the_genre_best():
+    model, weights = tiny_spectral_model(), torch.eye(2)
+    with torch.inference_mode():
+        heard = []
+        judge = model.judge.forward
+        model.judge.forward = lambda drafts: heard.append((drafts, judge(drafts))) or heard[-1][1]
+        for genre in range(2):
+            chosen = model.compose(weights[genre : genre + 1], 64, seed=5, variation=1.0)
+            drafts, logits = heard[-1]
+            assert len(drafts) == 6 and torch.equal(chosen[0], drafts[int(logits.softmax(1)[:, genre].argmax())])
+
+
 def test_without_variation_the_style_is_the_same_for_all_seeds():
     model = tiny_spectral_model()
     weights = torch.eye(2)[:1]
     mapped = []
-    model.generator.synthesize = lambda latents, style: mapped.append(style) or torch.zeros(1, 64, 4)
+    model.generator.synthesize = lambda latents, style: mapped.append(style) or torch.zeros(len(style), 64, 4)
     with torch.inference_mode():
         for seed, variation in ((1, 0.0), (2, 0.0), (1, 1.0), (2, 1.0)):
-            list(model.chunks(weights, 1000, seed, variation))
+            model.compose(weights, 8, seed, variation)
     assert torch.allclose(mapped[0], mapped[1]) and not torch.allclose(mapped[2], mapped[3])
 
 

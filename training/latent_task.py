@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from genre_gan.generate import GenreGenerator, SpectralModel
 from genre_gan.models.autoencoder import Autoencoder
+from genre_gan.models.judge import LatentJudge
 from genre_gan.models.latent_gan import ClipLatents, LatentDiscriminator, LatentGANConfig, LatentGenerator, noise_shapes
 from genre_gan.models.vocoder import Vocoder
 from genre_gan.store import LatentStore
@@ -26,9 +27,12 @@ MASK_SHARE, NOISE = 0.25, 0.1
 
 
 class LatentGANTask:
-    """Two projection discriminators, on crops of 6 s and of 1.5 s; non-saturating loss with a lazy gradient penalty (R1)."""
+    """Two projection discriminators, on crops of 6 s and of 1.5 s; non-saturating loss with a lazy gradient penalty (R1).
 
-    def __init__(self, run: Run, store: LatentStore, autoencoder: Autoencoder, vocoder: Vocoder):
+    A judge that learned from real music adds how well it hears the genre asked for, as in AC-GAN (Odena et al. 2017).
+    """
+
+    def __init__(self, run: Run, store: LatentStore, autoencoder: Autoencoder, judge: LatentJudge, vocoder: Vocoder):
         args = run.args
         self.run, self.genres = run, store.tracks.genres
         self.config = LatentGANConfig(
@@ -39,7 +43,8 @@ class LatentGANTask:
         )
         self.generator = LatentGenerator(self.config)
         self.average = copy.deepcopy(self.generator).eval()  # exponential moving average of the weights
-        self.trained = SpectralModel(self.average, autoencoder, vocoder)
+        self.judge = judge.requires_grad_(False).to(run.device)
+        self.trained = SpectralModel(self.average, autoencoder, judge, vocoder)
         everything = np.arange(len(store.tracks))
         self.loaders, self.discriminators = {}, {}
         for name, length in (("long", LONG_FRAMES), ("short", SHORT_FRAMES)):
@@ -103,6 +108,8 @@ class LatentGANTask:
             for number, (name, discriminator) in enumerate(self.discriminators.items()):
                 made = spoil(_crop(fake, self.loaders[name].length, batch), batch, draw=60 + 10 * number)
                 loss = loss + F.softplus(-discriminator(made, batch.genre_ids, strength)).mean()
+            heard = F.cross_entropy(self.judge(spoil(fake, batch, draw=80)).float(), batch.genre_ids)
+            loss = loss + self.run.args.guidance * strength * heard
         for discriminator in self.discriminators.values():
             discriminator.requires_grad_(True)
         self.optimizer_g.zero_grad()

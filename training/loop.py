@@ -42,7 +42,8 @@ LOG_NAME = "log.jsonl"
 # Arguments that may change between a run and its resumption.
 _FREE_ON_RESUME = {
     "output_dir", "cache_dir", "max_steps", "epochs", "resume", "overwrite", "keep_checkpoints", "checkpoint_every",
-    "preview_every", "log_every", "tracker", "push_to_hub", "private", "revision", "mixed_precision", "learning_rate", "autoencoder", "vocoder",
+    "preview_every", "log_every", "tracker", "push_to_hub", "private", "revision", "mixed_precision", "learning_rate", "autoencoder",
+    "judge", "guidance", "vocoder",
 }
 
 

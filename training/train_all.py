@@ -22,7 +22,10 @@ from genre_gan.dataset import DEFAULT_DATASET
 from genre_gan.genres import GENRES
 from training.loop import positive_int
 
-STEPS = {"autoencoder": 2500, "vocoder": 9000, "mel": 10_000, "fcn": 600, "cnn": 400}
+STEPS = {"autoencoder": 2500, "judge": 300, "vocoder": 9000, "mel": 10_000, "fcn": 600, "cnn": 400}
+
+
+PARTS = ("autoencoder", "judge", "vocoder")  # of the spectral generator
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -43,8 +46,9 @@ def commands(args: argparse.Namespace) -> dict[str, list[str]]:
     fast = ["--split", "fold", "--mixed-precision", "bf16", "--epochs", "100000"]
     ready = {
         "autoencoder": ["train_autoencoder.py", *fast],
+        "judge": ["train_judge.py", "--split", "fold", "--epochs", "100000", "--autoencoder", f"{runs}/autoencoder/model"],
         "vocoder": ["train_vocoder.py", *fast, "--autoencoder", f"{runs}/autoencoder/model"],
-        "mel": ["train_cgan.py", *fast, "--autoencoder", f"{runs}/autoencoder/model", "--vocoder", f"{runs}/vocoder/model"],
+        "mel": ["train_cgan.py", *fast, *(w for part in PARTS for w in (f"--{part}", f"{runs}/{part}/model"))],
         "fcn": ["train_cgan.py", "--model", "fcn", "--epochs", "100000"],
         "cnn": ["train_cgan.py", "--model", "cnn", "--epochs", "100000"],
         "lstm": ["train_lstm.py"],
@@ -67,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
             continue
         if subprocess.run([*start, str(ROOT / "training" / script), *arguments]).returncode != 0:
             sys.exit(f"error: the training of {name} ended early; the same command goes on from there")
-        if args.install and name not in ("autoencoder", "vocoder"):  # these two lie in the folder of mel
+        if args.install and name not in PARTS:  # these lie in the folder of mel
             shutil.copytree(args.output_dir / name / "model", ROOT / "genre_gan" / "weights" / name, dirs_exist_ok=True)
 
 

@@ -1,13 +1,14 @@
 """Train a conditional GAN: `mel`, on latents of spectrograms, or the report's `fcn` and `cnn`, on the waveform.
 
     accelerate launch training/train_cgan.py --data path/to/genres --mixed-precision bf16 --output-dir runs/mel
-    python training/train_cgan.py --data path/to/genres --autoencoder runs/autoencoder/model --vocoder runs/vocoder/model --output-dir runs/mel
+    python training/train_cgan.py --data path/to/genres --autoencoder runs/autoencoder/model --judge runs/judge/model \
+        --vocoder runs/vocoder/model --mixed-precision bf16 --output-dir runs/mel
     python training/train_cgan.py --data path/to/genres --model fcn --segment-s 4 --output-dir runs/fcn
     python training/train_cgan.py --data path/to/genres --model cnn --whole-track --output-dir runs/cnn
     python training/train_cgan.py --data path/to/genres --model fcn --genres blues --output-dir runs/blues
     python training/train_cgan.py --data path/to/genres --output-dir runs/mel --resume
 
-`mel` takes the packaged autoencoder and vocoder unless told of others.
+`mel` takes the packaged autoencoder, judge and vocoder unless told of others.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from genre_gan.features import FeatureConfig
 from genre_gan.generate import SpectralModel
 from genre_gan.hub import packaged_weights, push_model_folder
 from genre_gan.models.autoencoder import Autoencoder
+from genre_gan.models.judge import LatentJudge
 from genre_gan.models.vocoder import Vocoder
 from genre_gan.models.waveform import ACTIVATIONS, MODELS
 from genre_gan.store import FeatureStore, LatentStore
@@ -48,8 +50,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--learning-rate", type=float, help="(default: 0.002 for mel, else 0.0002)")
     mel = parser.add_argument_group("mel alone")
     mel.add_argument("--autoencoder", type=Path, metavar="FOLDER", help="(default: the packaged one)")
+    mel.add_argument("--judge", type=Path, metavar="FOLDER", help="of genre, on latents (default: the packaged one)")
     mel.add_argument("--vocoder", type=Path, metavar="FOLDER", help="(default: the packaged one)")
     mel.add_argument("--d-width", type=positive_int, default=384, help="of D's layers (default: %(default)s)")
+    mel.add_argument("--guidance", type=float, default=0.5, help="weight of what the judge hears (default: %(default)s)")
     mel.add_argument("--penalty", type=float, default=1.0, help="weight of the gradient penalty (default: %(default)s)")
     waveform = parser.add_argument_group("fcn and cnn alone")
     length = waveform.add_mutually_exclusive_group()
@@ -78,11 +82,12 @@ def prepare_latent(args: argparse.Namespace, run: Run) -> tuple[LatentGANTask, F
     store = run.load_features(FeatureConfig("waveform"))
     split = split_tracks(store.tracks, args.split, seed=args.seed)
     autoencoder = Autoencoder.load(args.autoencoder or packaged_weights("mel") / "autoencoder")
+    judge = LatentJudge.load(args.judge or packaged_weights("mel") / "judge")
     vocoder = Vocoder.load(args.vocoder or packaged_weights("mel") / "vocoder")
     with run.accelerator.main_process_first():
         is_main = run.accelerator.is_main_process
         latents = LatentStore(store, split.train, autoencoder, SPEEDS, args.cache_dir, progress=is_main)
-    return LatentGANTask(run, latents, autoencoder, vocoder), store, split
+    return LatentGANTask(run, latents, autoencoder, judge, vocoder), store, split
 
 
 def train(args: argparse.Namespace) -> None:
