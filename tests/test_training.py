@@ -1,103 +1,211 @@
-"""The training scripts as users run them: real processes, two steps, stopped and resumed."""
+"""Trainings that are killed, stopped or starved: real processes, real signals, full disks."""
 
 import json
-import os
+import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import matplotlib.image
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from genre_gan import GenreClassifier, GenreGenerator
+from genre_gan.pretrained import read_config
+from tests.conftest import write_music_folder
+from tests.training_runs import ROOT, TINY, TrainingProcess, assert_same, newest_state, tiny_arguments, train, write_tiny_data
 
-ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = {
-    "train_lstm.py": ["--segment-s", "1", "--hidden-size", "8", "--split", "track"],
-    "train_cgan.py": ["--model", "fcn", "--segment-s", "1", "--width", "8"],
-}
-
-
-def launch(script: str, *arguments: object, processes: int = 1) -> subprocess.CompletedProcess:
-    start = [sys.executable]
-    if processes > 1:
-        start += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = [*start, str(ROOT / "training" / script), *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+N_STEPS = 4
+PIPELINES = {"train_lstm.py": GenreClassifier, "train_cgan.py": GenreGenerator}
 
 
-def arguments_for(script: str, data: Path, folder: Path, steps: int) -> list[object]:
-    common = ["--data", data, "--output-dir", folder, "--max-steps", steps, "--batch-size", 4, "--tracker", "none"]
-    return [*common, "--checkpoint-every", 1, *SCRIPTS[script]]
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write_tiny_data(tmp_path_factory.mktemp("data"))
 
 
-def final_state(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(sorted((folder / "checkpoints").glob("step-*"))[-1] / "state.safetensors")
+def arguments_for(kind: str, data: Path, output_dir: Path, *more: object) -> list[object]:
+    return tiny_arguments(kind, data, output_dir, N_STEPS, *more)
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_resumed_run_ends_with_the_same_weights_to_the_bit(script, music_folder, tmp_path):
-    whole = launch(script, *arguments_for(script, music_folder, tmp_path / "whole", 2))
-    assert whole.returncode == 0, whole.stderr
-    assert "training on 1 process (cpu)" in whole.stdout + whole.stderr
-    launch(script, *arguments_for(script, music_folder, tmp_path / "parts", 1))
-    refused = launch(script, *arguments_for(script, music_folder, tmp_path / "parts", 2))
-    assert refused.returncode != 0 and "--resume" in refused.stderr
-    newest = sorted((tmp_path / "parts" / "checkpoints").glob("step-*"))[-1]
-    resumed = launch(script, *arguments_for(script, music_folder, tmp_path / "parts", 2), "--resume")
-    assert resumed.returncode == 0, resumed.stderr
-    assert "resumed from step 1" in resumed.stdout + resumed.stderr
-    assert newest.name == "step-00000001"
-    first, second = final_state(tmp_path / "whole"), final_state(tmp_path / "parts")
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    pipeline = GenreClassifier if script == "train_lstm.py" else GenreGenerator
-    loaded = pipeline.from_pretrained(tmp_path / "parts" / "model")
-    assert loaded.genres == ("blues", "metal")
-    assert loaded.model.training_record["steps"] == 2
+@pytest.fixture(scope="module")
+def whole_run(data, tmp_path_factory):
+    """`whole_run(kind)` gives the folder of a run that nothing stopped, its log, and how many seconds it took."""
+    runs = {}
+
+    def get(kind: str) -> tuple[Path, str, float]:
+        if kind not in runs:
+            folder = tmp_path_factory.mktemp(kind)
+            began = time.monotonic()
+            log = train(arguments_for(kind, data, folder / "run"), folder / "log")
+            runs[kind] = folder / "run", log, time.monotonic() - began
+        return runs[kind]
+
+    return get
 
 
-def test_two_processes_train_like_one(music_folder, tmp_path):
-    script = "train_cgan.py"
-    assert launch(script, *arguments_for(script, music_folder, tmp_path / "one", 2)).returncode == 0
-    two = launch(script, *arguments_for(script, music_folder, tmp_path / "two", 2), processes=2)
-    assert two.returncode == 0, two.stderr
-    assert "training on 2 processes" in two.stdout + two.stderr
-    first, second = final_state(tmp_path / "one"), final_state(tmp_path / "two")
-    for name in first:
-        if name.startswith("module."):
-            assert torch.allclose(first[name], second[name], atol=1e-5), name
+def is_writing(folder: Path) -> bool:
+    return any((folder / "checkpoints").glob(".writing-*"))
 
 
-def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_used(music_folder, tmp_path):
-    folder = tmp_path / "run"
-    assert launch("train_cgan.py", *arguments_for("train_cgan.py", music_folder, folder, 2)).returncode == 0
-    state = folder / "checkpoints" / "step-00000002" / "state.safetensors"
+def kill_and_resume(kind: str, data: Path, folder: Path, whole: Path, moments: list[float | None]) -> None:
+    """Kill a run at each moment, in seconds from its start, or None for while it writes a checkpoint; then let it end."""
+    for number, moment in enumerate(moments):
+        process = TrainingProcess(arguments_for(kind, data, folder / "run", "--resume"), folder / f"log-{number}")
+        began = time.monotonic()
+        process.wait_until(lambda: is_writing(folder / "run") if moment is None else time.monotonic() - began > moment)
+        process.signal(signal.SIGKILL)
+        assert process.wait() in (0, -signal.SIGKILL), process.log
+    log = train(arguments_for(kind, data, folder / "run", "--resume"), folder / "log")
+    assert_same(newest_state(whole), newest_state(folder / "run"))
+    steps = [row["step"] for row in json.loads((folder / "run" / "history.json").read_text())]
+    assert steps == [row["step"] for row in json.loads((whole / "history.json").read_text())], log
+
+
+@pytest.mark.parametrize("kind", TINY)
+def test_a_killed_run_ends_like_one_that_was_not_to_the_bit(kind, data, whole_run, tmp_path):
+    whole, log, duration_s = whole_run(kind)
+    assert "training on 1 process (cpu)" in log
+    kill_and_resume(kind, data, tmp_path, whole, [random.Random(kind).uniform(0.3, 0.9) * duration_s, None])
+    assert read_config(tmp_path / "run" / "model")["training"]["steps"] == N_STEPS
+    if pipeline := PIPELINES.get(TINY[kind][0]):
+        assert pipeline.from_pretrained(tmp_path / "run" / "model").genres == ("blues", "metal")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", TINY)
+def test_a_run_survives_many_kills(kind, data, whole_run, tmp_path):
+    whole, _, duration_s = whole_run(kind)
+    rng = random.Random(f"many {kind}")
+    kill_and_resume(kind, data, tmp_path, whole, [rng.choice([None, rng.uniform(0.0, duration_s)]) for _ in range(20)])
+
+
+def test_a_folder_with_a_run_is_refused_unless_resumed_or_overwritten(data, whole_run, tmp_path):
+    arguments = arguments_for("lstm", data, tmp_path / "run")
+    process = TrainingProcess(arguments, tmp_path / "log")
+    assert process.wait_until((tmp_path / "run" / "args.json").exists)
+    process.signal(signal.SIGSTOP)
+    for option, reason in (("--resume", "another process is training"), ("--overwrite", "another process is training")):
+        second = TrainingProcess([*arguments, option], tmp_path / f"log{option}")
+        assert second.wait() == 1 and reason in second.log
+    process.signal(signal.SIGKILL)
+    process.wait()
+    refused = TrainingProcess(arguments, tmp_path / "refused")
+    assert refused.wait() == 1
+    assert "--resume" in refused.log and "--overwrite" in refused.log and "Traceback" not in refused.log
+    changed = TrainingProcess([*arguments, "--resume", "--hidden-size", 16], tmp_path / "changed")
+    assert changed.wait() == 1 and "hidden_size was 8, now 16" in changed.log
+    (tmp_path / "run" / "mine.txt").write_text("not the run's")
+    train([*arguments, "--overwrite"], tmp_path / "overwritten")
+    assert_same(newest_state(whole_run("lstm")[0]), newest_state(tmp_path / "run"))
+    assert (tmp_path / "run" / "mine.txt").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_names_the_command_that_goes_on(number, data, whole_run, tmp_path):
+    arguments = arguments_for("lstm", data, tmp_path / "run", "--checkpoint-every", 10_000, "--epochs", 100_000)
+    steps = arguments.index("--max-steps")
+    del arguments[steps : steps + 2]
+    process = TrainingProcess(arguments, tmp_path / "log")
+    assert process.wait_until(lambda: "step/s" in process.log)
+    process.signal(number)
+    assert process.wait() == 128 + number, process.log
+    assert f"stopped by {number.name} after step" in process.log
+    assert any(line.startswith("  python training/train_lstm.py --segment-s 1") and line.endswith("--resume") for line in process.log.splitlines())
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    done = int(checkpoint.name.removeprefix("step-"))
+    log = train([*arguments, "--max-steps", done + 1, "--resume"], tmp_path / "resumed")
+    assert f"resumed from step {done}" in log
+
+
+def test_damaged_checkpoints_are_noticed_and_the_one_before_them_used(data, whole_run, tmp_path):
+    arguments = arguments_for("fcn", data, tmp_path / "run", "--keep-checkpoints", 3)
+    train(arguments, tmp_path / "log")
+    folder = tmp_path / "run" / "checkpoints"
+    assert [path.name for path in sorted(folder.iterdir())] == ["step-00000002", "step-00000003", "step-00000004"]
+    state = folder / "step-00000004" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-100])
-    resumed = launch("train_cgan.py", *arguments_for("train_cgan.py", music_folder, folder, 3), "--resume")
-    assert resumed.returncode == 0, resumed.stderr
-    output = resumed.stdout + resumed.stderr
-    assert "step-00000002 is damaged" in output and "resumed from step 1" in output
+    (folder / "step-00000003" / "state.json").write_text("{")
+    log = train([*arguments, "--resume"], tmp_path / "resumed")
+    assert "step-00000004 is damaged (its checksum does not match)" in log
+    assert "step-00000003 is damaged" in log and "resumed from step 2" in log
+    assert_same(newest_state(whole_run("fcn")[0]), newest_state(tmp_path / "run"))
 
 
-def test_previews_are_written_and_wrong_data_is_one_line(music_folder, tmp_path):
-    folder = tmp_path / "run"
-    assert launch("train_cgan.py", *arguments_for("train_cgan.py", music_folder, folder, 1)).returncode == 0
-    names = {path.name for path in (folder / "previews" / "step-00000001").iterdir()}
+def test_other_data_is_not_resumed_into(data, tmp_path):
+    train(arguments_for("fcn", data, tmp_path / "run"), tmp_path / "log")
+    write_music_folder(tmp_path / "other", tracks_per_genre=2, duration_s=3.0)
+    other = TrainingProcess([*arguments_for("fcn", data, tmp_path / "run", "--resume"), "--data", tmp_path / "other"], tmp_path / "other.log")
+    assert other.wait() == 1 and "the data is not what the run" in other.log
+
+
+def test_a_full_disk_is_a_clear_error_and_the_last_checkpoint_stands(data, whole_run, tmp_path):
+    arguments = arguments_for("fcn", data, tmp_path / "run", "--max-steps", 2)
+    train(arguments, tmp_path / "log")
+    limit = (tmp_path / "run" / "checkpoints" / "step-00000002" / "state.safetensors").stat().st_size // 2
+    code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+    code += f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'train_cgan.py'\n"
+    code += "from training.train_cgan import main; main()"
+    words = [str(word) for word in [sys.executable, "-c", code, *arguments_for("fcn", data, tmp_path / "run", "--resume")[1:]]]
+    starved = subprocess.run(words, capture_output=True, text=True, timeout=240)
+    assert starved.returncode == 1
+    assert "error: the checkpoint of step 3 cannot be written" in starved.stderr and "Traceback" not in starved.stderr
+    assert [path.name for path in sorted((tmp_path / "run" / "checkpoints").iterdir())] == ["step-00000001", "step-00000002"]
+    assert "resumed from step 2" in train(arguments_for("fcn", data, tmp_path / "run", "--resume"), tmp_path / "resumed")
+    assert_same(newest_state(whole_run("fcn")[0]), newest_state(tmp_path / "run"))
+
+
+def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(data, tmp_path):
+    arguments = arguments_for("fcn", data, tmp_path / "run", "--log-every", 1)
+    train([*arguments, "--max-steps", 2], tmp_path / "log")
+    process = TrainingProcess([*arguments, "--resume", "--learning-rate", "1e30"], tmp_path / "diverged")
+    assert process.wait() == 1
+    assert "training diverged" in process.log and " step " in process.log and "Traceback" not in process.log
+    assert "resumed from step 2" in train([*arguments, "--resume"], tmp_path / "mended")
+
+
+def test_a_finished_run_leaves_its_history_curve_and_previews_and_wrong_data_is_one_line(data, tmp_path):
+    arguments = arguments_for("fcn", data, tmp_path / "run", "--preview-every", 2, "--log-every", 1, "--tracker", "tensorboard")
+    train(arguments, tmp_path / "log")
+    rows = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert {"loss D", "loss G", "logit real", "logit fake", "learning rate", "samples per second", "waiting for data"} <= rows[0].keys()
+    assert matplotlib.image.imread(tmp_path / "run" / "learning_curve.png").shape[1] == 4 * 352
+    names = {path.name for path in (tmp_path / "run" / "previews" / "step-00000002").iterdir()}
     assert names == {"blues.wav", "metal.wav", "spectrograms.png"}
-    assert json.loads((folder / "args.json").read_text())["model"] == "fcn"
-    wrong = launch("train_cgan.py", *arguments_for("train_cgan.py", tmp_path / "nowhere", tmp_path / "other", 1))
-    assert wrong.returncode != 0
-    assert "error: " in wrong.stderr and "Traceback" not in wrong.stderr
+    assert json.loads((tmp_path / "run" / "args.json").read_text())["model"] == "fcn"
+    assert logged_tags(tmp_path / "run" / "logs") == ({"blues", "metal"}, {"spectrograms"}, set(rows[0]) - {"step"})
+    wrong = TrainingProcess([*arguments, "--data", tmp_path / "nowhere", "--output-dir", tmp_path / "other"], tmp_path / "wrong")
+    assert wrong.wait() == 1
+    assert "error: " in wrong.log and "Traceback" not in wrong.log
 
 
-def test_accelerate_launch_that_runs_fewer_processes_than_asked_is_told(music_folder, tmp_path):
-    start = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    command = [*start, ROOT / "training" / "train_cgan.py", *arguments_for("train_cgan.py", music_folder, tmp_path / "run", 1)]
-    run = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=240)
+def logged_tags(folder: Path) -> tuple[set[str], set[str], set[str]]:
+    """Names of the sounds, the pictures and the numbers in tensorboard's files."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "cgan"))
+    events.Reload()
+    tags = events.Tags()
+    return set(tags["audio"]), set(tags["images"]), set(tags["scalars"])
+
+
+def test_no_tracker_means_that_none_is_imported(data, tmp_path):
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'train_lstm.py'\n"
+    code += "from training.train_lstm import main; main()\n"
+    code += "print([name for name in ('tensorboard', 'trackio', 'wandb') if name in sys.modules])"
+    words = [str(word) for word in [sys.executable, "-c", code, *arguments_for("lstm", data, tmp_path / "run")[1:]]]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=240)
     assert run.returncode == 0, run.stderr
-    output = run.stdout + run.stderr
-    assert "2 processes were asked for but 1 runs" in output
-    assert "--nproc_per_node 2 training/train_cgan.py" in output
+    assert run.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_tracker_that_is_not_installed_is_named(data, tmp_path, monkeypatch):
+    from training.errors import TrainingError
+    from training.tracking import check_tracker
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(TrainingError, match="pip install wandb"):
+        check_tracker("wandb")
+    check_tracker("none")

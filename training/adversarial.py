@@ -27,7 +27,7 @@ def train_discriminator(
     return {"loss D": loss.detach(), "logit real": on_real.detach().mean(), "logit fake": on_fake.detach().mean()}
 
 
-def adversarial_losses(run: Run, judge: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+def adversarial_losses(run: Run, judge: nn.Module, real: Tensor, fake: Tensor, weight: float = 1.0) -> tuple[Tensor, Tensor]:
     """The hinge loss of whoever made `fake`, and how far D's layers are apart on real and fake, relative to their size."""
     judge.requires_grad_(False)
     with run.accelerator.autocast():
@@ -35,7 +35,6 @@ def adversarial_losses(run: Run, judge: nn.Module, real: Tensor, fake: Tensor) -
             _, real_features = judge(real)
         fake_logits, fake_features = judge(fake)
     judge.requires_grad_(True)
-    distances = [
-        F.l1_loss(f.float(), r.float()) / r.float().abs().mean().clamp_min(1e-3) for f, r in zip(fake_features, real_features)
-    ]
-    return -fake_logits.float().mean(), sum(distances) / len(distances)
+    distances = torch.stack([F.l1_loss(f.float(), r.float()) for f, r in zip(fake_features, real_features)])
+    sizes = run.mean_over_ranks(torch.stack([r.float().abs().mean() for r in real_features]), weight)
+    return -fake_logits.float().mean(), (distances / sizes.clamp_min(1e-3)).mean()

@@ -1,4 +1,4 @@
-"""What every training shares: arguments, processes, batches, checkpoints, signals, trackers and the loop itself.
+"""What every training shares: arguments, the run with its folder and its processes, and the loop itself.
 
 Every random draw of step k comes from (seed, k) and is made for the whole batch before the ranks divide it. So a resumed run
 and a run on several ranks go exactly where one that was never stopped, on one process, would have gone; a checkpoint needs
@@ -8,47 +8,48 @@ no generator states.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import hashlib
 import json
 import os
-import shlex
 import shutil
 import signal
 import sys
-import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
-from safetensors.torch import load_file, save_file
+from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from genre_gan.audio import write_bytes
-from genre_gan.dataset import DEFAULT_DATASET, PROTOCOLS, Split, TrackSet, load_tracks, split_segments, split_tracks
+from genre_gan.dataset import DEFAULT_DATASET, PROTOCOLS, Split, load_tracks
 from genre_gan.features import FeatureConfig
 from genre_gan.hub import CURVE_NAME, SETTINGS_NAME, check_can_push
-from genre_gan.plots import learning_curve_figure, save_figure
-from genre_gan.store import FeatureStore, LatentStore, Segments
+from genre_gan.store import FeatureStore
+from training.batches import Batch, CropLoader, Loader, SegmentLoader, count_steps, pick, split_store
+from training.checkpoints import Checkpoint, Checkpoints, restore
+from training.errors import TrainingError
+from training.processes import COLLECTIVE_TIMEOUT, LifeSigns, launch_command, processes_asked_for
+from training.tracking import HISTORY_NAME, TRACKERS, Log, check_tracker
 
-TRACKERS = ("tensorboard", "trackio", "wandb", "none")
-LOG_NAME = "log.jsonl"
-# Arguments that may change between a run and its resumption.
+# Arguments that may change between a run and its resumption. The tracks themselves are compared, not where they lie.
 _FREE_ON_RESUME = {
-    "output_dir", "cache_dir", "max_steps", "epochs", "resume", "overwrite", "keep_checkpoints", "checkpoint_every",
+    "data", "output_dir", "cache_dir", "max_steps", "epochs", "resume", "overwrite", "keep_checkpoints", "checkpoint_every",
     "preview_every", "log_every", "tracker", "push_to_hub", "private", "revision", "mixed_precision", "learning_rate", "autoencoder",
     "judge", "guidance", "vocoder",
 }
-
-
-class TrainingError(RuntimeError):
-    """A run that cannot start or go on. The message is fit for users."""
+# What a run leaves in its folder, and --overwrite deletes.
+_LEFT_BY_RUNS = ("checkpoints", "previews", "logs", "model", SETTINGS_NAME, HISTORY_NAME, CURVE_NAME, "result.json")
+# Signals this close together are one: a terminal's Ctrl-C reaches a process directly and through its launcher.
+_ONE_SIGNAL_S = 2.0
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, epochs: int, batch_size: int | None) -> None:
@@ -66,8 +67,9 @@ def add_common_arguments(parser: argparse.ArgumentParser, epochs: int, batch_siz
     run.add_argument("--batch-size", type=positive_int, default=batch_size, help="of all processes together (default: %(default)s)")
     run.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     run.add_argument("--mixed-precision", choices=("no", "bf16"), default="no", help="(default: %(default)s)")
-    run.add_argument("--resume", action="store_true", help="go on from the newest good checkpoint in --output-dir, if there is one")
-    run.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in --output-dir")
+    again = run.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on from the newest good checkpoint in --output-dir, if there is one")
+    again.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in --output-dir")
     run.add_argument("--checkpoint-every", type=positive_int, default=500, metavar="STEPS", help="(default: %(default)s)")
     run.add_argument("--keep-checkpoints", type=positive_int, default=2, metavar="N", help="newest ones kept (default: %(default)s)")
     run.add_argument("--preview-every", type=positive_int, default=500, metavar="STEPS", help="(default: %(default)s)")
@@ -103,37 +105,46 @@ class Task(Protocol):
     def watch(self, values: dict[str, float], step: int) -> None:
         """Look at the logged numbers and say what is wrong, if anything."""
 
-    def preview(self, step: int) -> None:
-        """Write what people would look at or listen to; on the main process alone."""
+    def preview(self, step: int) -> dict[str, float] | None:
+        """Write what people would look at or listen to into `previews/step-NNNNNNNN`; on the main process alone.
+
+        Returned numbers, such as a validation accuracy, are logged too.
+        """
 
 
 class Run:
-    """One training run: its processes, its folder, its checkpoints and its tracker."""
+    """One training run: its processes, its folder, its checkpoints and its log."""
 
     def __init__(self, args: argparse.Namespace, name: str):
-        self.args = args
+        self.args, self.name = args, name
+        _keep_freed_memory()
+        check_tracker(args.tracker)
         if args.push_to_hub:
             check_can_push(args.push_to_hub)  # not after hours of training
-        tracker = None if args.tracker == "none" else args.tracker
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
             mixed_precision=args.mixed_precision,
-            log_with=tracker,
-            project_dir=str(args.output_dir),
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=60))],
+            log_with=None if args.tracker == "none" else args.tracker,
+            project_config=ProjectConfiguration(str(args.output_dir), str(args.output_dir / "logs")),
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=COLLECTIVE_TIMEOUT)],
         )
         self.device = self.accelerator.device
         self.rank, self.world_size = self.accelerator.process_index, self.accelerator.num_processes
-        self.command = f"python training/{Path(sys.argv[0]).name} {shlex.join(_lasting_arguments(sys.argv[1:]))}"
-        self.checkpoint_dir = args.output_dir / "checkpoints"
-        self._stop_signal: int | None = None
+        self.command = launch_command(self.world_size)
+        self.checkpoints = Checkpoints(args.output_dir / "checkpoints", args.keep_checkpoints)
+        self.log = Log(self.accelerator, args.tracker, args.output_dir)
+        self._data_digest = ""
+        self._stop_signal, self._stop_asked = 0, 0.0
+        self._n_samples, self._waited_s, self._counted_from = 0, 0.0, time.perf_counter()
+        if self.world_size > 1:
+            self._host_group = dist.new_group(backend="gloo")  # what it carries makes no GPU wait
+            self._life_signs = LifeSigns(self.rank, self.world_size, f"{self.command} --resume")
         self._announce_processes()
         if args.batch_size < self.world_size:
             raise TrainingError(f"--batch-size {args.batch_size} is smaller than the number of processes, {self.world_size}")
-        self._prepare_folder()
+        self.resume = args.resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+        self._on_main(self._prepare_folder)
         torch.manual_seed(args.seed)  # the same initial weights on every rank
-        if tracker:
-            self.accelerator.init_trackers(name)
 
     def say(self, message: str) -> None:
         """Print on the main process alone."""
@@ -143,24 +154,21 @@ class Run:
     def _announce_processes(self) -> None:
         word = "process" if self.world_size == 1 else "processes"
         self.say(f"training on {self.world_size} {word} ({self.device.type})")
-        asked = _processes_asked_for()
+        asked = processes_asked_for()
         if asked > self.world_size:
             self.say(
                 f"{asked} processes were asked for but {self.world_size} runs; on a CPU start several with:\n"
-                f"  python -m torch.distributed.run --standalone --nproc_per_node {asked} {self.command.removeprefix('python ')}"
+                f"  {launch_command(asked)}"
             )
 
     def _prepare_folder(self) -> None:
+        """Take the folder for this run alone, and refuse or delete what an earlier run left there."""
         args, settings_path = self.args, self.args.output_dir / SETTINGS_NAME
-        restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
-        self.resume = args.resume or restarted
-        if self.accelerator.is_main_process:
-            if args.overwrite and not restarted and settings_path.exists():
-                shutil.rmtree(self.checkpoint_dir, ignore_errors=True)
-                settings_path.unlink()
-                (args.output_dir / LOG_NAME).unlink(missing_ok=True)
-            args.output_dir.mkdir(parents=True, exist_ok=True)
-        self.accelerator.wait_for_everyone()
+        args.output_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock_folder(args.output_dir)
+        if args.overwrite and not self.resume and settings_path.exists():
+            for path in map(args.output_dir.joinpath, _LEFT_BY_RUNS):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k not in _FREE_ON_RESUME}
         if settings_path.exists():
             if not self.resume:
@@ -170,16 +178,16 @@ class Run:
             if changed:
                 listed = ", ".join(f"{key} was {before.get(key)!r}, now {settings[key]!r}" for key in changed)
                 raise TrainingError(f"the run in {args.output_dir} cannot be resumed with other settings: {listed}")
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            write_bytes(settings_path, json.dumps(settings, indent=2).encode())
+        write_bytes(settings_path, json.dumps(settings, indent=2).encode())
 
     def load_features(self, config: FeatureConfig) -> FeatureStore:
-        """The data that the arguments name, as features; the main process fills the cache first."""
+        """The data that the arguments name, as features; one process of each host fills the cache first."""
         tracks = load_tracks(self.args.data or [DEFAULT_DATASET], self.args.genres)
-        with self.accelerator.main_process_first():
+        with self.accelerator.local_main_process_first():
             store = FeatureStore(tracks, config, self.args.cache_dir, progress=self.accelerator.is_main_process)
         self.say(store.summary())
+        described = [store.tracks.ids, store.tracks.genre_names, store.n_frames.tolist()]
+        self._data_digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()
         return store
 
     def average_gradients(self, module: nn.Module) -> None:
@@ -187,330 +195,199 @@ class Run:
         if self.world_size == 1:
             return
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
-        flat = self.accelerator.reduce(torch.cat([g.flatten() for g in gradients]), reduction="mean")
+        with self._contact():
+            flat = self.accelerator.reduce(torch.cat([g.flatten() for g in gradients]), reduction="mean")
         for gradient, values in zip(gradients, flat.split([g.numel() for g in gradients])):
             gradient.copy_(values.view_as(gradient))
 
+    def mean_over_ranks(self, values: Tensor, weight: float) -> Tensor:
+        """The whole batch's means, where `values` are this rank's and `weight` its share's; gradients are of its own part.
+
+        Losses that divide one mean by another need it: a mean of ratios is not the ratio of means.
+        """
+        if self.world_size == 1:
+            return values
+        with self._contact():
+            means = self.accelerator.reduce(values.detach() * weight, reduction="mean")
+        return means + (values - values.detach())
+
+    def count_batch(self, n_samples: int, waited_s: float) -> None:
+        """Note a batch for the log: its size over all ranks, and how long this process waited for it."""
+        self._n_samples += n_samples
+        self._waited_s += waited_s
+
     def fit(self, task: Task, n_steps: int) -> bool:
-        """Train up to `n_steps`, from the newest good checkpoint on where asked; False if a signal stopped it before."""
+        """Train up to `n_steps`, from the newest good checkpoint on where asked.
+
+        Returns True on the main process, which is to save the model, and False on the others.
+
+        Raises:
+            TrainingError: values are not finite, the disk is full, or another process is lost.
+            SystemExit: a signal stopped the training; a checkpoint was saved, and how to go on was said.
+        """
         for module in task.modules.values():
             module.to(self.device)
-        first = self.load_checkpoint(task) if self.resume else 0
+        first = self._load_checkpoint(task) if self.resume else 0
+        if self.accelerator.is_main_process:
+            self.log.open(self.name, first, vars(self.args))
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         bar = tqdm(total=n_steps, initial=first, unit="step", disable=not self.accelerator.is_main_process, mininterval=1.0)
+        self._n_samples, self._waited_s, self._counted_from = 0, 0.0, time.perf_counter()
         try:
             for step in range(first, n_steps):
                 values = task.train_step(step)
                 bar.update()
-                done = step + 1
-                if done % self.args.log_every == 0 or done == n_steps:
-                    task.watch(self._log(values, done, bar), done)
-                if self._should_stop():
-                    self.save_checkpoint(task, done)
-                    self.say(f"stopped by a signal after step {done}; go on with:\n  {self.command} --resume")
-                    return False
-                if done % self.args.checkpoint_every == 0 or done == n_steps:
-                    self.save_checkpoint(task, done)
-                if (done % self.args.preview_every == 0 or done == n_steps) and self.accelerator.is_main_process:
-                    task.preview(done)
+                self._after_step(task, values, step + 1, n_steps, bar)
         finally:
             bar.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
-            if self.args.tracker != "none":
-                self.accelerator.end_training()
-        if self.accelerator.is_main_process and (self.args.output_dir / LOG_NAME).exists():
-            self._draw_learning_curve()
-        return True
+            self.log.close()
+        self._on_main(self.log.write)
+        if self.world_size > 1:
+            self._life_signs.stop()
+            dist.destroy_process_group()
+        return self.accelerator.is_main_process
 
-    def _draw_learning_curve(self) -> None:
-        """Picture what was logged since step 0, through all resumptions; a step logged twice counts as logged last."""
-        rows = {}
-        for line in (self.args.output_dir / LOG_NAME).read_text().splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # a kill cut it off
-            rows[row["step"]] = row
-        save_figure(learning_curve_figure([rows[step] for step in sorted(rows)]), self.args.output_dir / CURVE_NAME)
+    def _after_step(self, task: Task, values: dict[str, Tensor], done: int, n_steps: int, bar: tqdm) -> None:
+        args, last = self.args, done == n_steps
+        if done % args.log_every == 0 or last:
+            numbers = self._log(task, values, done)
+            bar.set_postfix({name: f"{number:.3g}" for name, number in numbers.items()})
+            task.watch(numbers, done)
+        stop = self._stop_signal_of_any()
+        if (done % args.preview_every == 0 or last) and not stop:
+            self._on_main(lambda: self._preview(task, done))
+        if done % args.checkpoint_every == 0 or last or stop:
+            self._save_checkpoint(task, done)
+        if stop and not last:
+            self._on_main(self.log.write)
+            self.say(f"stopped by {signal.Signals(stop).name} after step {done}; go on with:\n  {self.command} --resume")
+            raise SystemExit(128 + stop)
 
     def _on_signal(self, number: int, frame: object) -> None:
-        if self._stop_signal is not None:
+        now = time.monotonic()
+        if not self._stop_signal:
+            self._stop_signal, self._stop_asked = number, now
+        elif now - self._stop_asked > _ONE_SIGNAL_S:
             raise KeyboardInterrupt
-        self._stop_signal = number
 
-    def _should_stop(self) -> bool:
+    def _stop_signal_of_any(self) -> int:
+        """The signal that any of the processes got, so that all stop after the same step; 0 for none."""
         if self.world_size == 1:
-            return self._stop_signal is not None
-        flag = torch.tensor(float(self._stop_signal is not None), device=self.device)
-        return bool(self.accelerator.reduce(flag, reduction="sum") > 0)
+            return self._stop_signal
+        number = torch.tensor(self._stop_signal)
+        with self._contact():
+            dist.all_reduce(number, dist.ReduceOp.MAX, group=self._host_group)
+        return int(number)
 
-    def _log(self, values: dict[str, Tensor], step: int, bar: tqdm) -> dict[str, float]:
-        numbers = {name: float(value) for name, value in values.items()}
+    def _log(self, task: Task, values: dict[str, Tensor], step: int) -> dict[str, float]:
+        """Wait for the step's values, average them over the ranks, check them, and log them with rate and speed."""
+        means = torch.stack([value.detach().float() for value in values.values()])
+        if self.world_size > 1:
+            with self._contact():
+                means = self.accelerator.reduce(means, reduction="mean")
+        numbers = dict(zip(values, means.tolist()))
         bad = [name for name, number in numbers.items() if not np.isfinite(number)]
         if bad:
             raise TrainingError(
-                f"training diverged at step {step}: {', '.join(bad)} is not a finite number. "
-                f"The last good checkpoint stands in {self.checkpoint_dir}; try a lower learning rate"
+                f"training diverged: {', '.join(bad)} at step {step} is not a finite number. The last good checkpoint stands in "
+                f"{self.checkpoints.folder}; try a lower --learning-rate"
             )
-        bar.set_postfix({name: f"{number:.3g}" for name, number in numbers.items()})
+        elapsed_s = time.perf_counter() - self._counted_from
+        rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in task.optimizers.items()}
+        logged = numbers | {
+            "learning rate": max(rates.values()),
+            "samples per second": self._n_samples / elapsed_s,
+            "waiting for data": self._waited_s / elapsed_s,
+        }
+        self._n_samples, self._waited_s, self._counted_from = 0, 0.0, time.perf_counter()
         if self.accelerator.is_main_process:
-            with open(self.args.output_dir / LOG_NAME, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step} | numbers) + "\n")
-        if self.args.tracker != "none":
-            self.accelerator.log(numbers, step=step)
+            self.log.add(step, logged)
         return numbers
 
-    def save_checkpoint(self, task: Task, step: int) -> None:
-        """Write modules and optimisers under a temporary name, sync, rename; then drop the oldest beyond those kept."""
+    def _preview(self, task: Task, step: int) -> None:
+        numbers = task.preview(step)
+        if numbers:
+            self.log.add(step, numbers)
+        self.log.add_previews(step)
+
+    def _save_checkpoint(self, task: Task, step: int) -> None:
+        tensors = [tensor for module in task.modules.values() for tensor in module.state_dict().values()]
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point()):
+            raise TrainingError(
+                f"training diverged: the weights after step {step} are not finite numbers. The last good checkpoint stands in "
+                f"{self.checkpoints.folder}; try a lower --learning-rate"
+            )
+        notes = {"data": self._data_digest, "history": self.log.rows}
+        self._on_main(lambda: self.checkpoints.write(task, step, notes))
+
+    def _load_checkpoint(self, task: Task) -> int:
+        """Restore the newest whole checkpoint, which the main process reads for all, and return its step; 0 for none."""
+        checkpoint: Checkpoint | None = self._on_main(lambda: self.checkpoints.newest(self.say))
+        if checkpoint is None:
+            self.say("no checkpoint to resume from: starting at step 0")
+            return 0
+        if checkpoint.record.get("data", self._data_digest) != self._data_digest:
+            raise TrainingError(f"the data is not what the run in {self.args.output_dir} began with (other tracks, genres or lengths)")
+        restore(task, checkpoint)
+        self.log.rows = checkpoint.record.get("history", [])
+        self.say(f"resumed from step {checkpoint.record['step']}")
+        return checkpoint.record["step"]
+
+    def _on_main(self, function: Callable[[], Any]) -> Any:
+        """Call `function` on the main process; all get its result, or its error."""
+        outcome = [None, None]
         if self.accelerator.is_main_process:
-            tensors, groups = _pack(task)
-            if not all(bool(t.isfinite().all()) for t in tensors.values() if t.is_floating_point()):
-                raise TrainingError(f"the weights at step {step} are not finite; the last good checkpoint was kept")
-            self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(dir=self.checkpoint_dir, prefix=".writing-"))
             try:
-                save_file(tensors, temporary / "state.safetensors")
-                digest = _digest(temporary / "state.safetensors")
-                write_bytes(temporary / "state.json", json.dumps({"step": step, "groups": groups, "sha256": digest}).encode())
-                with open(temporary / "state.safetensors", "rb") as file:
-                    os.fsync(file.fileno())
-                final = self.checkpoint_dir / f"step-{step:08d}"
-                if final.exists():
-                    shutil.rmtree(final)
-                os.replace(temporary, final)
-            except OSError as error:
-                raise TrainingError(f"the checkpoint of step {step} cannot be written ({error}); the one before it is intact") from error
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-            for old in self._checkpoints()[: -self.args.keep_checkpoints]:
-                shutil.rmtree(old)
-            for leftover in self.checkpoint_dir.glob(".writing-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
+                outcome[0] = function()
+            except (TrainingError, OSError) as error:
+                if self.world_size == 1:
+                    raise
+                outcome[1] = str(error)
+        if self.world_size > 1:
+            with self._contact():
+                dist.broadcast_object_list(outcome, src=0, group=self._host_group)
+            if outcome[1] is not None:
+                raise TrainingError(outcome[1])
+        return outcome[0]
 
-    def _checkpoints(self) -> list[Path]:
-        return sorted(self.checkpoint_dir.glob("step-*"))
-
-    def load_checkpoint(self, task: Task) -> int:
-        """Restore the newest checkpoint that is whole and return its step; 0 where there is none."""
-        for folder in reversed(self._checkpoints()):
-            try:
-                state = json.loads((folder / "state.json").read_text())
-                if _digest(folder / "state.safetensors") != state["sha256"]:
-                    raise ValueError("its checksum does not match")
-            except (OSError, ValueError, KeyError) as error:
-                self.say(f"checkpoint {folder.name} is damaged ({error}); trying the one before it")
-                continue
-            _unpack(task, load_file(folder / "state.safetensors"), state["groups"])
-            self.say(f"resumed from step {state['step']}")
-            return state["step"]
-        self.say("no checkpoint to resume from: starting at step 0")
-        return 0
+    @contextmanager
+    def _contact(self) -> Iterator[None]:
+        """Say it in words where what the processes do together fails."""
+        try:
+            yield
+        except RuntimeError as error:
+            if isinstance(error, TrainingError) or self.world_size == 1:
+                raise
+            raise TrainingError(
+                f"process {self.rank} lost contact with another process ({str(error).splitlines()[0]}); the last good "
+                f"checkpoint stands in {self.checkpoints.folder}, go on with:\n  {self.command} --resume"
+            ) from error
 
 
-def _processes_asked_for() -> int:
-    """The `--num_processes` of the `accelerate launch` that started this process, else 1: nothing else tells of it.
-
-    On a CPU `accelerate launch` runs one process whatever that option says, unless MPI is set up.
-    """
-    import psutil
-
+def _keep_freed_memory() -> None:
+    """Have the C library keep large blocks that are freed, instead of asking the system for zeroed pages each step."""
     try:
-        words = psutil.Process().parent().cmdline()
-    except (psutil.Error, AttributeError):
-        return 1
-    for position, word in enumerate(words):
-        name, _, value = word.replace("-", "_").partition("=")
-        if name == "__num_processes":
-            value = value or "".join(words[position + 1 : position + 2])
-            return int(value) if value.isdigit() else 1
-    return 1
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, TypeError, OSError):  # not glibc
+        return
+    for option, value in ((-3, 2**30), (-1, 2**31 - 1), (-2, 2**26)):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
+        mallopt(option, value)
 
 
-def _lasting_arguments(argv: list[str]) -> list[str]:
-    """A command line without what belongs to one machine or one attempt."""
-    kept = [argument for argument in argv if argument not in ("--overwrite", "--resume")]
-    if "--cache-dir" in kept:
-        position = kept.index("--cache-dir")
-        del kept[position : position + 2]
-    return kept
+def _lock_folder(folder: Path) -> Any:
+    """An open file whose lock ends with this process, however it ends."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
 
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _pack(task: Task) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    tensors, groups = {}, {}
-    for name, module in task.modules.items():
-        for key, value in module.state_dict().items():
-            tensors[f"module.{name}.{key}"] = value.detach().cpu().clone().contiguous()
-    for name, optimizer in task.optimizers.items():
-        state = optimizer.state_dict()
-        groups[name] = state["param_groups"]
-        for index, values in state["state"].items():
-            for key, value in values.items():
-                if value is not None:
-                    tensors[f"optimizer.{name}.{index}.{key}"] = torch.as_tensor(value).detach().cpu().clone().contiguous()
-    return tensors, groups
-
-
-def _unpack(task: Task, tensors: dict[str, Tensor], groups: dict[str, Any]) -> None:
-    for name, module in task.modules.items():
-        prefix = f"module.{name}."
-        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, strict=True)
-    for name, optimizer in task.optimizers.items():
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith(f"optimizer.{name}."):
-                index, field = key.removeprefix(f"optimizer.{name}.").split(".", 1)
-                state.setdefault(int(index), {})[field] = value
-        optimizer.load_state_dict({"state": state, "param_groups": groups[name]})
-
-
-def split_store(store: FeatureStore, protocol: str, seed: int) -> tuple[Split, Segments, Segments]:
-    """Split a store by `protocol` and slice both sides: the split, the training and the validation segments."""
-    if protocol == "segment":
-        segments = store.segments()
-        split = split_segments(len(segments), seed=seed)
-        return split, pick(segments, split.train), pick(segments, split.valid)
-    split = split_tracks(store.tracks, protocol, seed=seed)
-    return split, store.segments(split.train), store.segments(split.valid)
-
-
-def pick(segments: Segments, indices: np.ndarray) -> Segments:
-    """Some of the segments, in the given order."""
-    return Segments(segments.track[indices], segments.start[indices], segments.n_frames[indices])
-
-
-class Batch(NamedTuple):
-    """This rank's share of one step.
-
-    Attributes:
-        features: Tensor[B x T x F], zero beyond a slice's end.
-        n_frames: (B,) lengths without that padding.
-        genre_ids: (B,).
-        noise_seed: from which draws for the whole batch come, the same on every rank.
-        share: which rows of the whole batch these are.
-        weight: of this rank's mean loss, so that the mean over ranks is the mean over the whole batch.
-        n_everyone: size of the whole batch.
-    """
-
-    features: Tensor
-    n_frames: Tensor
-    genre_ids: Tensor
-    noise_seed: int
-    share: slice
-    weight: float
-    n_everyone: int
-
-    def randn(self, *shape: int, draw: int = 0) -> Tensor:
-        """Normal noise Tensor[B x *shape] for these rows; `draw` tells several draws of one step apart."""
-        generator = torch.Generator().manual_seed(self.noise_seed + draw)
-        return torch.randn(self.n_everyone, *shape, generator=generator)[self.share].to(self.features.device)
-
-
-class Loader:
-    """Batches of slices, the next one read in the background while this one is used.
-
-    Batch k is a function of (seed, k) alone. Subclasses choose its slices.
-    """
-
-    def __init__(self, store: FeatureStore | LatentStore, length: int, seed: int, run: Run):
-        self.store, self.length, self.seed, self.run = store, length, seed, run
-        genre_id = {genre: i for i, genre in enumerate(store.tracks.genres)}
-        self.track_genre_ids = np.array([genre_id[genre] for genre in store.tracks.genre_names])
-        self._pool = ThreadPoolExecutor(1)
-        self._next: tuple[int, Any] | None = None
-
-    def choose(self, step: int) -> Segments:
-        """The slices of the whole batch number `step`."""
-        raise NotImplementedError
-
-    def batch(self, step: int) -> Batch:
-        """This rank's share of batch number `step`."""
-        future = self._next[1] if self._next and self._next[0] == step else self._pool.submit(self._read, step)
-        result = future.result()
-        self._next = (step + 1, self._pool.submit(self._read, step + 1))
-        return result
-
-    def _read(self, step: int) -> Batch:
-        everyone = self.choose(step)
-        rows = np.array_split(np.arange(len(everyone)), self.run.world_size)[self.run.rank]
-        mine = pick(everyone, rows)
-        device = self.run.device
-        return Batch(
-            self.read(mine).to(device),
-            torch.from_numpy(mine.n_frames).to(device),
-            torch.from_numpy(self.track_genre_ids[mine.track]).to(device),
-            int(np.random.SeedSequence([self.seed, step, 1]).generate_state(1)[0]) << 8,
-            slice(int(rows[0]), int(rows[-1]) + 1),
-            len(mine) * self.run.world_size / len(everyone),
-            len(everyone),
-        )
-
-
-    def read(self, segments: Segments) -> Tensor:
-        """Features Tensor[B x T x F] of these slices, zero beyond a slice's end."""
-        features = torch.zeros(len(segments), self.length, self.store.n_features)
-        for row, (track, start, n_frames) in enumerate(zip(segments.track, segments.start, segments.n_frames)):
-            features[row, :n_frames] = torch.from_numpy(self.store.read(int(track), int(start), int(n_frames)))
-        return features
-
-
-class SegmentLoader(Loader):
-    """Epochs of fixed segments: epoch e is a permutation of all of them, so that none is lost and none comes twice.
-
-    A last batch too small for all ranks joins the one before it.
-    """
-
-    def __init__(self, store: FeatureStore, segments: Segments, batch_size: int, seed: int, run: Run):
-        super().__init__(store, int(segments.n_frames.max()), seed, run)
-        self.segments, self.batch_size = segments, min(batch_size, len(segments))
-        full, rest = divmod(len(segments), self.batch_size)
-        self.batches_per_epoch = full + (rest >= run.world_size)
-        self.genre_ids = self.track_genre_ids[segments.track]
-
-    def choose(self, step: int) -> Segments:
-        epoch, position = divmod(step, self.batches_per_epoch)
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.segments))
-        stop = None if position == self.batches_per_epoch - 1 else (position + 1) * self.batch_size
-        return pick(self.segments, order[position * self.batch_size : stop])
-
-
-class CropLoader(Loader):
-    """Random crops of one length: genres as even as the batch size allows, in each genre every source of data as often as
-    the others, and in each source longer tracks more often than short ones.
-    """
-
-    def __init__(self, store: FeatureStore | LatentStore, tracks: np.ndarray, length: int, batch_size: int, seed: int, run: Run):
-        super().__init__(store, length, seed, run)
-        tracks = tracks[store.n_frames[tracks] >= length]
-        if len(tracks) == 0:
-            raise ValueError(f"no track is as long as a crop of {length / store.frame_rate_hz:.1f} s; use a shorter one")
-        self.batch_size = batch_size
-        self.batches_per_epoch = max(1, int(store.n_frames[tracks].sum()) // (length * batch_size))
-        genre_ids, sources = self.track_genre_ids[tracks], np.array(store.tracks.sources)[tracks]
-        self.by_genre = []
-        for genre in np.unique(genre_ids):
-            chances = np.zeros(len(tracks))
-            for source in np.unique(sources[genre_ids == genre]):
-                members = (genre_ids == genre) & (sources == source)
-                chances[members] = store.n_frames[tracks[members]] / store.n_frames[tracks[members]].sum()
-            chosen = chances > 0
-            self.by_genre.append((tracks[chosen], chances[chosen] / chances.sum()))
-
-    def choose(self, step: int) -> Segments:
-        rng = np.random.default_rng([self.seed, step])
-        genres = np.resize(rng.permutation(len(self.by_genre)), self.batch_size)
-        tracks = np.array([rng.choice(self.by_genre[genre][0], p=self.by_genre[genre][1]) for genre in genres])
-        starts = rng.integers(0, self.store.n_frames[tracks] - self.length + 1)
-        return Segments(tracks, starts, np.full(self.batch_size, self.length))
+    file = open(folder / ".lock", "w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise TrainingError(f"another process is training into {folder} right now") from error
+    return file
 
 
 @torch.no_grad()
@@ -519,12 +396,6 @@ def update_average(average: nn.Module, model: nn.Module, step: int, decay: float
     decay = min(decay, (1 + step) / (10 + step))
     for mean, value in zip(average.parameters(), model.parameters()):
         mean.lerp_(value, 1.0 - decay)
-
-
-def count_steps(args: argparse.Namespace, batches_per_epoch: int) -> int:
-    """Steps that `--epochs` and `--max-steps` allow."""
-    n_steps = args.epochs * batches_per_epoch
-    return n_steps if args.max_steps is None else min(n_steps, args.max_steps)
 
 
 def training_record(run: Run, store: FeatureStore, split: Split, n_steps: int) -> dict:
@@ -548,3 +419,5 @@ def run_script(main_function, args: argparse.Namespace) -> None:
         main_function(args)
     except (TrainingError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped at once; --resume goes on from the last checkpoint")

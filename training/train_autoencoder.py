@@ -95,7 +95,7 @@ class AutoencoderTask:
         values = {}
         if step >= self.run.args.adversarial_from:
             values = train_discriminator(self.run, self.discriminator, self.optimizer_d, real, fake, batch.weight)
-            adversarial_loss, feature_loss = adversarial_losses(self.run, self.discriminator, real, fake)
+            adversarial_loss, feature_loss = adversarial_losses(self.run, self.discriminator, real, fake, batch.weight)
             loss = loss + ADVERSARIAL_WEIGHT * adversarial_loss + FEATURE_WEIGHT * feature_loss
             values["loss G"] = adversarial_loss.detach()
         self.optimizer_g.zero_grad()

@@ -81,7 +81,7 @@ class VocoderTask:
         real = (batch.features[..., 0] * 10 ** (gain_db / 20)).clamp(-1.0, 1.0)
         log_mel = normalize_log_mel(self.extractor(real))
         if self.autoencoder is not None:
-            real, log_mel = self._copy_half(real, log_mel)
+            real, log_mel = self._copy_half(real, log_mel, batch.share.start % 2)
         with self.run.accelerator.autocast():
             fake = self.vocoder(log_mel)
         adversarial = step >= self.run.args.adversarial_from
@@ -89,11 +89,11 @@ class VocoderTask:
         values = train_discriminator(self.run, judge, self.optimizer_d, real, fake, batch.weight) if adversarial else {}
 
         n_ffts = np.roll(self.spectral_loss.n_ffts, -2 * step)[:2].tolist()
-        spectral = self.spectral_loss(fake, real, n_ffts)
+        spectral = self.spectral_loss(fake, real, n_ffts, lambda means: self.run.mean_over_ranks(means, batch.weight))
         mel = F.l1_loss(normalize_log_mel(self.extractor(fake)), normalize_log_mel(self.extractor(real))) * MEL_WEIGHT
         loss = spectral + mel
         if adversarial:
-            adversarial_loss, feature_loss = adversarial_losses(self.run, judge, real, fake)
+            adversarial_loss, feature_loss = adversarial_losses(self.run, judge, real, fake, batch.weight)
             loss = loss + adversarial_loss + FEATURE_WEIGHT * feature_loss
             values["loss G"] = adversarial_loss.detach()
         self.optimizer_g.zero_grad()
@@ -106,12 +106,12 @@ class VocoderTask:
         return values | {"spectral": spectral.detach(), "mel": mel.detach()}
 
     @torch.no_grad()
-    def _copy_half(self, real: Tensor, log_mel: Tensor) -> tuple[Tensor, Tensor]:
-        """Put the autoencoder's copy in the place of every second spectrogram, and cut off the margins of all."""
+    def _copy_half(self, real: Tensor, log_mel: Tensor, first: int) -> tuple[Tensor, Tensor]:
+        """Put the autoencoder's copy in the place of every second spectrogram from `first` on, and cut off the margins of all."""
         n_frames, hop_length = log_mel.shape[1] - 1, self.features.hop_length
         with self.run.accelerator.autocast():
-            copied = self.autoencoder.decode(self.autoencoder.encode(log_mel[::2, :n_frames])).float()
-        log_mel[::2, :n_frames] = copied
+            copied = self.autoencoder.decode(self.autoencoder.encode(log_mel[first::2, :n_frames])).float()
+        log_mel[first::2, :n_frames] = copied
         real = real[:, self.margin * hop_length : (n_frames - self.margin) * hop_length]
         return real, log_mel[:, self.margin : n_frames - self.margin + 1]
 

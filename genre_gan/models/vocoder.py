@@ -10,7 +10,7 @@ which sees how it turns, corrects magnitude and phase. An untrained network leav
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -264,8 +264,17 @@ class SpectralLoss(nn.Module):
         for n_fft in n_ffts:
             self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft), persistent=False)
 
-    def forward(self, fake: Tensor, real: Tensor, n_ffts: Sequence[int] | None = None) -> Tensor:
-        """One number for `fake` and `real` Tensor[B x n], over all of its resolutions or these `n_ffts`."""
+    def forward(
+        self,
+        fake: Tensor,
+        real: Tensor,
+        n_ffts: Sequence[int] | None = None,
+        over_all: Callable[[Tensor], Tensor] = lambda means: means,
+    ) -> Tensor:
+        """One number for `fake` and `real` Tensor[B x n], over all of its resolutions or these `n_ffts`.
+
+        `over_all` turns means over this batch into means over the batches of all processes.
+        """
         total = fake.new_zeros(())
         chosen = self.n_ffts if n_ffts is None else n_ffts
         for n_fft in chosen:
@@ -273,6 +282,8 @@ class SpectralLoss(nn.Module):
             both = torch.stft(torch.cat([fake, real]), n_fft, n_fft // 4, window=window, return_complex=True)
             magnitude = torch.view_as_real(both).square().sum(-1).clamp_min(1e-8).sqrt()
             fake_magnitude, real_magnitude = magnitude.chunk(2)
-            convergence = (fake_magnitude - real_magnitude).norm() / real_magnitude.norm().clamp_min(1e-3)
+            difference = (fake_magnitude - real_magnitude).square().mean().clamp_min(1e-12)
+            difference, size = over_all(torch.stack([difference, real_magnitude.square().mean()]))
+            convergence = (difference / size).sqrt()
             total = total + convergence + F.l1_loss(fake_magnitude.log(), real_magnitude.log())
         return total / len(chosen)

@@ -1,0 +1,151 @@
+"""Run training scripts as real processes that can be killed, forked from one that has done the slow imports already."""
+
+import importlib
+import multiprocessing
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import write_music_folder
+from tests.test_models import tiny_spectral_model
+
+ROOT = Path(__file__).resolve().parents[1]
+TIMEOUT_S = 300
+_CONTEXT = multiprocessing.get_context("forkserver")
+# What a training would import on its way, seconds of work each.
+_SLOW_IMPORTS = ["datasets", "librosa.filters", "matplotlib.backends.backend_agg", "matplotlib.figure", "pytest", "torch._dynamo"]
+_SLOW_IMPORTS += ["torch.distributed.fsdp"]
+_SERVER_ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+
+# The options that make each training tiny; {parts} is a folder of tiny models. A new script or model is one more line.
+TINY = {
+    "lstm": ["train_lstm.py", "--segment-s", "1", "--hidden-size", "8"],
+    "fcn": ["train_cgan.py", "--model", "fcn", "--segment-s", "1", "--width", "8"],
+    "mel": ["train_cgan.py", "--width", "8", "--d-width", "8"]
+    + ["--autoencoder", "{parts}/autoencoder", "--judge", "{parts}/judge", "--vocoder", "{parts}/vocoder"],
+    "judge": ["train_judge.py", "--width", "8", "--autoencoder", "{parts}/autoencoder"],
+    "autoencoder": ["train_autoencoder.py", *"--latent-dim 4 --widths 8 8 --n-blocks 1 --crop-frames 8 --adversarial-from 1".split()],
+    "vocoder": ["train_vocoder.py", "--dim", "16", "--n-layers", "1", "--crop-frames", "16", "--adversarial-from", "1"],
+}
+
+
+class TrainingProcess:
+    """A training script at work; `log` is what it prints."""
+
+    def __init__(self, arguments: list[object], log: Path, environment: dict[str, str] | None = None):
+        words = [str(word) for word in arguments]
+        before = {name: os.environ.get(name) for name in _SERVER_ENVIRONMENT}
+        os.environ.update(_SERVER_ENVIRONMENT)  # the server is started by the first process, and keeps what it finds
+        _CONTEXT.set_forkserver_preload([f"training.{Path(tiny[0]).stem}" for tiny in TINY.values()] + _SLOW_IMPORTS)
+        self.log_path = log
+        log.touch()
+        self._process = _CONTEXT.Process(target=_work, args=(words, str(log), environment or {}))
+        self._process.start()
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+        self.pid = self._process.pid
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.is_alive()
+
+    def wait(self) -> int:
+        """Its exit code, negative where a signal ended it."""
+        self._process.join(TIMEOUT_S)
+        if self.is_running:
+            self._process.kill()
+            raise AssertionError(f"still running after {TIMEOUT_S} s:\n{self.log}")
+        return self._process.exitcode
+
+    def wait_until(self, condition: Callable[[], bool]) -> bool:
+        """Whether `condition` came true while the process was running."""
+        while self.is_running:
+            if condition():
+                return True
+            time.sleep(0.001)
+        return False
+
+    def signal(self, number: int) -> None:
+        if self.is_running:
+            os.kill(self.pid, number)
+
+
+def _work(words: list[str], log: str, environment: dict[str, str]) -> None:
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    if "ADAM_EPSILON" in environment:
+        set_adam_epsilon(float(environment["ADAM_EPSILON"]))
+    sys.argv = words
+    importlib.import_module(f"training.{Path(words[0]).stem}").main(words[1:])
+
+
+def set_adam_epsilon(epsilon: float) -> None:
+    """Have every Adam of this process damp gradients far below `epsilon`, which are nothing but rounding."""
+    original = torch.optim.Optimizer.__init__
+
+    def initialize(self: torch.optim.Optimizer, params: object, defaults: dict) -> None:
+        original(self, params, defaults | ({"eps": epsilon} if "eps" in defaults else {}))
+
+    torch.optim.Optimizer.__init__ = initialize
+
+
+def tiny_arguments(kind: str, data: Path, output_dir: Path, n_steps: int, *more: object) -> list[object]:
+    """A tiny training of `kind` on what `write_tiny_data` wrote, with a checkpoint after each step."""
+    options = [option.format(parts=data / "parts") for option in TINY[kind]]
+    options += ["--data", data / "music", "--cache-dir", data / "cache", "--batch-size", 4, "--output-dir", output_dir]
+    options += ["--max-steps", n_steps, "--checkpoint-every", 1, "--preview-every", 1000, "--tracker", "none"]
+    return [*options, *more]
+
+
+def write_tiny_data(folder: Path) -> Path:
+    """Music and the tiny models that training a `mel` generator takes."""
+    write_music_folder(folder / "music", tracks_per_genre=3, duration_s=7.0)
+    tiny_spectral_model().save_pretrained(folder / "parts")
+    return folder
+
+
+def train(arguments: list[object], log: Path, environment: dict[str, str] | None = None) -> str:
+    """Train to the end and return what was printed."""
+    process = TrainingProcess(arguments, log, environment)
+    code = process.wait()
+    assert code == 0, process.log
+    return process.log
+
+
+def start_ranks(arguments: list[object], folder: Path, environment: dict[str, str] | None = None) -> list[TrainingProcess]:
+    """Start two processes, the ranks of one training over gloo."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    shared |= environment or {}
+    return [
+        TrainingProcess(arguments, folder / f"rank-{rank}.log", shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(2)
+    ]
+
+
+def newest_state(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors of the newest checkpoint in a run's folder."""
+    return load_file(sorted((folder / "checkpoints").glob("step-*"))[-1] / "state.safetensors")
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor], tolerance: float = 0.0) -> None:
+    """To the bit unless a tolerance is given."""
+    assert first.keys() == second.keys()
+    for name in first:
+        difference = (first[name].double() - second[name].double()).abs().max().item() if first[name].numel() else 0.0
+        assert difference <= tolerance, f"{name} differs by {difference:.3g}"
