@@ -34,6 +34,7 @@ HIGH_PASS_HZ = 20.0
 MAX_SEED = 2**63 - 1
 _FIRST_CHUNK_FRAMES, _CHUNK_FRAMES = 16, 112  # latent frames: 1.5 s, so that playing starts at once, then 10.4 s
 N_DRAFTS, _DRAFT_FRAMES = 6, 64
+TRUNCATION = 0.75  # of the style at a variation of 1: the rarer styles are the poorer ones
 _N_STYLES = 256  # from which the mean style of a genre is taken
 
 
@@ -103,10 +104,9 @@ class SpectralModel(_GeneratorModel):
         config, rng = self.generator.config, np.random.default_rng(seed)
         style, pulse = _normal(rng, N_DRAFTS, config.style_dim)[0], _normal(rng, N_DRAFTS, 2)[0]
         mapped = self.generator.map_style(style, weights.expand(N_DRAFTS, -1))
-        if variation != 1.0:
-            styles = _normal(np.random.default_rng(0), _N_STYLES, config.style_dim)[0]
-            mean = self.generator.map_style(styles, weights.expand(_N_STYLES, -1)).mean(0, keepdim=True)
-            mapped = mean + variation * (mapped - mean)
+        styles = _normal(np.random.default_rng(0), _N_STYLES, config.style_dim)[0]
+        mean = self.generator.map_style(styles, weights.expand(_N_STYLES, -1)).mean(0, keepdim=True)
+        mapped = mean + TRUNCATION * variation * (mapped - mean)
         # one stream of noise for each draft and level: a longer clip begins as a shorter one does
         streams = [draft.spawn(config.n_levels) for draft in rng.spawn(N_DRAFTS)]
         shapes = noise_shapes(config, _DRAFT_FRAMES)
@@ -243,7 +243,7 @@ class GenreGenerator:
             genre: a name, or a blend such as `{"jazz": 0.7, "hiphop": 0.3}`.
             duration_s: from 1 to 120 seconds.
             seed: the same seed gives the same clip; None draws one at random.
-            variation: how far the clip may stray from the genre's average: 0 not at all, 1 as in training, at most 1.5.
+            variation: how far the clip may stray from the genre's average, from 0, not at all, to 1.5.
             stream: give the clip in consecutive parts, as soon as each is made.
 
         Returns:
