@@ -51,7 +51,7 @@ def commands(args: argparse.Namespace) -> dict[str, list[str]]:
         "mel": ["train_cgan.py", *fast, *(w for part in PARTS for w in (f"--{part}", f"{runs}/{part}/model"))],
         "fcn": ["train_cgan.py", "--model", "fcn", "--epochs", "100000"],
         "cnn": ["train_cgan.py", "--model", "cnn", "--epochs", "100000"],
-        "lstm": ["train_lstm.py"],
+        "lstm": ["train_lstm.py", "--preset", "shipped", "--cross-validate"],
     }
     made = {}
     for name, (script, *options) in ready.items():
