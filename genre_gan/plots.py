@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from html import escape
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from genre_gan.audio import Clip
+from genre_gan.classify import TimelinePoint
 from genre_gan.features import FeatureConfig, FeatureExtractor
+
+DYNAMIC_RANGE_DB = 80.0
+MAX_COLUMNS = 1200  # more than a picture has pixels for
+TICKS_HZ = (100, 500, 1000, 2000, 4000, 8000)
+TICK_STEPS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 
 
 def mel_figure(clips: Sequence[Clip], titles: Sequence[str], columns: int = 1) -> Figure:
     """Mel spectrograms of `clips` in one sheet, all on one colour scale from -60 to 20 dB."""
     levels_db, durations_s = [], []
     for clip in clips:
-        extractor = FeatureExtractor(FeatureConfig("log-mel", clip.sample_rate_hz, n_fft=1024, hop_length=256, n_mels=96))
-        levels_db.append(extractor(torch.from_numpy(np.ascontiguousarray(clip.samples))[None])[0].T.numpy())
+        levels_db.append(mel_levels([clip.samples], clip.sample_rate_hz))
         durations_s.append(clip.duration_s)
     return level_figure(levels_db, durations_s, titles, columns)
 
@@ -66,3 +76,94 @@ def spectra_figure(spectra: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figu
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     return figure
+
+
+def mel_levels(blocks: Iterable[np.ndarray], sample_rate_hz: int) -> np.ndarray:
+    """Mel levels in dB of consecutive blocks of sound, read once: memory grows with the picture more than with the sound.
+
+    Args:
+        blocks: float32 samples [shape=(n,)].
+        sample_rate_hz: of the samples.
+
+    Returns:
+        Levels [shape=(n_mels, n_columns)]: at most `MAX_COLUMNS` columns, evenly spaced over the whole sound.
+    """
+    extractor = _extractor(sample_rate_hz)
+    with torch.inference_mode():
+        frames = [extractor(torch.from_numpy(np.ascontiguousarray(block))[None])[0].half() for block in blocks if len(block)]
+        level_db = torch.cat(frames).float().T  # (n_mels, T)
+        if level_db.shape[1] > MAX_COLUMNS:
+            level_db = torch.nn.functional.adaptive_avg_pool1d(level_db, MAX_COLUMNS)
+    return level_db.numpy()
+
+
+@lru_cache(maxsize=4)
+def _extractor(sample_rate_hz: int) -> FeatureExtractor:
+    return FeatureExtractor(FeatureConfig("log-mel", sample_rate_hz, n_fft=1024, hop_length=256, n_mels=96))
+
+
+def sound_html(
+    level_db: np.ndarray, sample_rate_hz: int, duration_s: float, description: str, timeline: Sequence[TimelinePoint] = ()
+) -> str:
+    """A spectrogram and, on the same time axis under it, how likely each genre is in each slice.
+
+    It is HTML and no drawing of text, so that labels stay readable at any width and take the page's colours. An element
+    of the class `playhead` stands at the left edge for a player to move.
+
+    Args:
+        level_db: what `mel_levels` returns.
+        sample_rate_hz: of the sound.
+        duration_s: of the sound.
+        description: the picture in words, for those who do not see it.
+        timeline: a guess's timeline; without it there is the spectrogram alone.
+    """
+    from librosa import mel_frequencies
+
+    n_mels = len(level_db)
+    centres_hz = mel_frequencies(n_mels + 2, fmin=0.0, fmax=sample_rate_hz / 2)[1:-1]
+    pitches = {f"{hz} Hz": 1.0 - (np.interp(hz, centres_hz, np.arange(n_mels)) + 0.5) / n_mels for hz in TICKS_HZ}
+    loudness = 1.0 + (level_db - level_db.max()) / DYNAMIC_RANGE_DB
+    cells = _labels(pitches) + _bitmap(loudness[::-1], "magma", "11rem", "auto")
+    if timeline:
+        genres = list(timeline[0].probabilities)
+        step_s = min(point.end_s - point.start_s for point in timeline)
+        moments_s = np.arange(step_s / 2, duration_s, step_s)
+        slices = np.searchsorted([point.end_s for point in timeline], moments_s).clip(max=len(timeline) - 1)
+        rows = np.array([[timeline[i].probabilities[genre] for i in slices] for genre in genres])
+        names = {genre: (row + 0.5) / len(genres) for row, genre in enumerate(genres)}
+        cells += _labels(names) + _bitmap(rows, "viridis", f"{1.3 * len(genres):g}rem", "pixelated")
+    step_s = next((step for step in TICK_STEPS_S if duration_s / step <= 5), TICK_STEPS_S[-1])
+    ticks = "".join(
+        f"<span style='position:absolute;left:{100 * at_s / duration_s:.2f}%;transform:translateX(-50%)'>"
+        f"{at_s // 60}:{at_s % 60:02d}</span>"
+        for at_s in range(0, int(duration_s) + 1, step_s)
+    )
+    return (
+        f"<div role='img' aria-label='{escape(description, quote=True)}' style='display:grid;grid-template-columns:auto 1fr;"
+        f"gap:.4rem;font-size:.75rem;line-height:1;white-space:nowrap;padding-right:1rem'>{cells}"
+        f"<span></span><span style='position:relative;height:1rem'>{ticks}</span></div>"
+    )
+
+
+def _labels(places: dict[str, float]) -> str:
+    """A column of labels, each at its height as a share of the column's; the widest gives the width."""
+    widest = max(places, key=len)
+    spans = "".join(
+        f"<span style='position:absolute;right:0;top:{100 * top:.1f}%;transform:translateY(-50%)'>{escape(name)}</span>"
+        for name, top in places.items()
+    )
+    return f"<span style='position:relative'><span style='visibility:hidden'>{escape(widest)}</span>{spans}</span>"
+
+
+def _bitmap(values: np.ndarray, colours: str, height: str, rendering: str) -> str:
+    """Values in [0, 1] [shape=(rows, columns)] as a picture stretched over its cell."""
+    from PIL import Image
+
+    picture = io.BytesIO()
+    pixels = matplotlib.colormaps[colours](values.clip(0.0, 1.0), bytes=True)[..., :3]
+    Image.fromarray(np.ascontiguousarray(pixels)).save(picture, "WEBP", lossless=rendering == "pixelated", quality=85, method=2)
+    data = base64.b64encode(picture.getvalue()).decode()
+    return (
+        "<span style='position:relative'><i class='playhead' style='position:absolute;left:0;top:0;bottom:0;width:2px'></i>"
+        f"<img alt='' src='data:image/webp;base64,{data}' style='width:100%;height:{height};image-rendering:{rendering}'></span>"
+    )
