@@ -50,12 +50,12 @@ ALONE = "none"  # no second genre
 RANDOM_SEED = -1
 MAX_SEED = 2**53 - 1  # the largest whole number that a browser keeps exactly
 KEPT_CLIPS = 6
-EXAMPLES = {  # genre, blended with, its share in percent, seconds, variation, random seed, seed
-    "jazz": ["jazz", ALONE, 30, 8, 1.0, False, 1],
-    "calm classical, 15 s": ["classical", ALONE, 30, 15, 0.6, False, 2],
-    "metal with 40 % hiphop": ["metal", "hiphop", 40, 10, 1.0, False, 3],
-    "reggae half disco, daring": ["reggae", "disco", 50, 12, 1.4, False, 4],
-}
+EXAMPLES = (  # positions of the genre and of one to blend with, the latter's share in percent, seconds, variation, seed
+    (5, None, 30, 8.0, 1.0, 1),
+    (1, None, 30, 15.0, 0.6, 2),
+    (6, 4, 40, 10.0, 1.0, 3),
+    (8, 3, 50, 12.0, 1.4, 4),
+)
 SYNTHETIC = {  # samples by their index
     "white noise": lambda i: 0.1 * np.random.default_rng(0).standard_normal(len(i)),
     "a pure tone": lambda i: 0.3 * np.sin(2 * np.pi * 440 * i / SAMPLE_RATE_HZ),
@@ -334,6 +334,12 @@ class Form(NamedTuple):
         blend = "" if self.wanted == self.genre else f" with {self.share:g} % {self.second}"
         return f"{self.genre}{blend}, seed {self.seed}"
 
+    @classmethod
+    def examples(cls, genres: Sequence[str], model: str) -> list[Form]:
+        """`EXAMPLES` in the genres that there are."""
+        names = [(genres[first % len(genres)], ALONE if other is None else genres[other % len(genres)]) for first, other, *_ in EXAMPLES]
+        return [cls(*pair, *rest, False, seed, model) for pair, (_, _, *rest, seed) in zip(names, EXAMPLES)]
+
     def with_seed(self) -> Form:
         """The same, with the seed drawn if it is to be."""
         is_drawn = self.is_random or self.seed in (None, RANDOM_SEED)
@@ -435,8 +441,10 @@ def add_generate_tab(models: Models) -> tuple[gr.State, list[gr.Button]]:
                     download = gr.DownloadButton("Download", interactive=False, elem_id="download")
                     send = gr.Button("Send to Classify", interactive=False, elem_id="send")
     form = [genre, second, share, duration_s, variation, is_random, seed, model]
+    offered = Form.examples(genres, models.default)
+    titles = [f"{example.title}, {example.duration_s:g} s" for example in offered]
     examples = gr.Examples(
-        list(EXAMPLES.values()), form[:-1], example_labels=list(EXAMPLES), label="Examples: a click generates one", **PRIVATE
+        [list(example) for example in offered], form, example_labels=titles, label="Examples: a click generates one", **PRIVATE
     )
     gr.Markdown(f"### Your clips\nThe last {KEPT_CLIPS} of this visit, to compare.")
     slots = []
