@@ -77,6 +77,7 @@ CSS = """
 .playhead { background: #fff; mix-blend-mode: difference; opacity: 0 }
 #player audio { width: 100% }
 .dark #player audio { color-scheme: dark }
+#spectrogram, #timeline { padding-top: 2.4em }
 #takes { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)) }
 """
 STOP_JS = "() => { window.dispatchEvent(new Event('genre-gan-stop')); }"
