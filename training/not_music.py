@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from collections.abc import Sequence
+
 import numpy as np
 
 KINDS = ("noise", "tone", "sweep", "hum", "clicks", "speech")
@@ -76,3 +80,11 @@ def _speech(n: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray
         parts.append(sound * envelope)
         made += length
     return np.concatenate(parts)[:n]
+
+
+def speak(voices: Sequence[str], sentences: Sequence[str]) -> list[bytes]:
+    """Each sentence by each voice of espeak-ng, as wav files; none where that program is missing."""
+    if shutil.which("espeak-ng") is None:
+        return []
+    commands = (["espeak-ng", "-v", voice, "--stdout", text] for voice in voices for text in sentences)
+    return [subprocess.run(command, capture_output=True, check=True).stdout for command in commands]

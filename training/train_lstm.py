@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genre_gan.audio import write_bytes
+from genre_gan.audio import load_audio, write_bytes
 from genre_gan.dataset import N_FOLDS, Split
 from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.hub import push_model_folder
@@ -35,9 +35,16 @@ from genre_gan.store import FeatureStore, Segments
 from training.loop import (
     Batch, Loader, Run, SegmentLoader, add_common_arguments, count_steps, run_script, split_store, training_record, update_average,
 )
-from training.not_music import KINDS, make_not_music
+from training.not_music import KINDS, make_not_music, speak
 from training.scores import balanced, expected_calibration_error, fit_temperature, folds_without_faults, track_scores
 
+# Voices and sentences other than those of evaluate_classifier.py.
+VOICES = ("en-us+m1", "en-us+f1", "it", "pl+f4", "nl+m3", "pt+f5", "sv+m7", "en-gb+m2", "ru", "tr+f2")
+SENTENCES = (
+    "Good evening. Here is the news: the council has agreed to open the old bridge again in spring.",
+    "I never thought that I would say this, but the second chapter is far better than the first one.",
+    "Turn left after the station, walk for ten minutes, and you will see the library on your right.",
+)
 FEATURES = ("decibel", "mfcc", "mfcc-segment", "log-mel")
 EMA_DECAY = 0.998
 LABEL_SMOOTHING = 0.05
@@ -270,9 +277,13 @@ class LSTMTask:
 
 
 def not_music_features(config: FeatureConfig, seed: int, n_of_kind: int = 12) -> Tensor:
-    """Features of sound that is no music, Tensor[n x T x F] of the length of a slice."""
+    """Features of sound that is no music, Tensor[n x T x F] of the length of a slice; of espeak-ng too where it is installed."""
     rng, extractor = np.random.default_rng(seed), FeatureExtractor(config)
     sounds = [make_not_music(kind, config.segment_s, config.sample_rate_hz, rng) for kind in KINDS for _ in range(n_of_kind)]
+    n_samples = round(config.segment_s * config.sample_rate_hz)
+    for spoken in speak(VOICES, SENTENCES):
+        samples = load_audio(spoken, config.sample_rate_hz).samples
+        sounds += [np.resize(samples, n_samples), np.resize(samples[n_samples // 2 :], n_samples)]
     return torch.cat([extractor(torch.from_numpy(sound)[None]) for sound in sounds])[:, : config.segment_frames]
 
 
