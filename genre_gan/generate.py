@@ -215,9 +215,7 @@ class GenreGenerator:
         Raises:
             genre_gan.pretrained.ModelError: nothing there, damaged, or of another family.
         """
-        if source is None:
-            source = "mel" if packaged_weights("mel").is_dir() else "fcn"
-        folder = resolve_model_folder(source, revision)
+        folder = packaged_weights("mel") if source is None else resolve_model_folder(source, revision)
         family = read_config(folder)["family"]
         if family not in _MODELS:
             raise ModelError(f"{folder} holds a model of the family {family!r}, wanted one of {', '.join(_MODELS)}")
