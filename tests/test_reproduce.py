@@ -133,7 +133,7 @@ def test_generated_slices_come_in_the_number_asked_for():
 
 def test_the_best_generators_data_is_added_only_if_it_never_heard_the_validation_tracks(command, tmp_path):
     generator = WaveformGenerator(WaveformGANConfig(n_samples=22_050, genres=GENRES, latent_dim=4, width=8))
-    names = ["as many generated", "as many generated, filtered", "generated first, then real", "real slices alone, 50 epochs"]
+    names = ["as many generated", "as many generated, filtered", "generated first, then real", "real slices alone, 100 epochs"]
     words = [*command, "--only", *names, "--best-generator", str(generator.save_pretrained(tmp_path / "leaky"))]
     with pytest.raises(SystemExit, match="may have heard validation tracks: its split is None, here 'fold'"):
         reproduce.main(words)

@@ -56,7 +56,6 @@ WHOLE_TRACKS = FeatureConfig("mfcc", hop_length=1024)
 WAVES = FeatureConfig("waveform", segment_s=4.0)
 WHOLE_TRACK_S = 30.0
 STATISTICS_CLIPS = 3  # of each genre
-POOL = 2  # slices of the best generator for each real one, to choose from
 POOL_CLIP_S = 8.0
 
 
@@ -150,16 +149,12 @@ ROWS = (
     _generated("sigmoid", "ablations", "fcn-4s-sigmoid"),
     _generated("blues from the generator of all labels", "ablations", "fcn-4s", spread="blues"),
     _generated("blues from a generator of blues alone", "ablations", "fcn-4s-blues", spread="blues"),
-    _extra("real slices alone, 50 epochs", None, epochs=50),
     _extra("real slices alone, 100 epochs", None),
     _extra("real slices alone, 200 epochs", None, epochs=200),
     _extra("half as many generated", amount=0.5),
     _extra("as many generated"),
-    _extra("as many generated, matched to each genre", spread="matched"),
     _extra("as many generated, filtered", filtered=True),
-    _extra("twice as many generated", amount=2.0),
     _extra("generated first, then real", schedule="pretrain"),
-    _extra("twice as many generated first, then real", amount=2.0, schedule="pretrain"),
     _extra("filtered generated first, then real", filtered=True, schedule="pretrain"),
 )
 
@@ -255,7 +250,7 @@ class Laboratory:
                 raise DataError(
                     f"the generator {pipeline.source!r} may have heard validation tracks: its {key} is {record.get(key)!r}, here {value!r}"
                 )
-        for_each = POOL * n_real // len(self.genres)
+        for_each = n_real // len(self.genres)
         path = self.args.work_dir / f"pool-{file_name(pipeline.name, protocol, record['steps'], for_each)}.npz"
         if not path.exists():
             parts = [
