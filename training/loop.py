@@ -137,7 +137,6 @@ class Run:
         self._stop_signal, self._stop_asked = 0, 0.0
         self._n_samples, self._waited_s, self._counted_from = 0, 0.0, time.perf_counter()
         if self.world_size > 1:
-            self._host_group = dist.new_group(backend="gloo")  # what it carries makes no GPU wait
             self._life_signs = LifeSigns(self.rank, self.world_size, f"{self.command} --resume")
         self._announce_processes()
         if args.batch_size < self.world_size:
@@ -255,7 +254,9 @@ class Run:
             numbers = self._log(task, values, done)
             bar.set_postfix({name: f"{number:.3g}" for name, number in numbers.items()})
             task.watch(numbers, done)
-        stop = self._stop_signal_of_any()
+        # asking the others makes a GPU wait, so there it is done when the log has made it wait anyway
+        asks = self.world_size == 1 or self.device.type == "cpu" or done % args.log_every == 0 or last
+        stop = self._stop_signal_of_any() if asks else 0
         if (done % args.preview_every == 0 or last) and not stop:
             self._on_main(lambda: self._preview(task, done))
         if done % args.checkpoint_every == 0 or last or stop:
@@ -276,9 +277,9 @@ class Run:
         """The signal that any of the processes got, so that all stop after the same step; 0 for none."""
         if self.world_size == 1:
             return self._stop_signal
-        number = torch.tensor(self._stop_signal)
+        number = torch.tensor(self._stop_signal, device=self.device)
         with self._contact():
-            dist.all_reduce(number, dist.ReduceOp.MAX, group=self._host_group)
+            dist.all_reduce(number, dist.ReduceOp.MAX)
         return int(number)
 
     def _log(self, task: Task, values: dict[str, Tensor], step: int) -> dict[str, float]:
@@ -347,7 +348,7 @@ class Run:
                 outcome[1] = str(error)
         if self.world_size > 1:
             with self._contact():
-                dist.broadcast_object_list(outcome, src=0, group=self._host_group)
+                dist.broadcast_object_list(outcome, src=0, device=self.device)
             if outcome[1] is not None:
                 raise TrainingError(outcome[1])
         return outcome[0]

@@ -1,0 +1,202 @@
+"""Several processes, on one host and on two, that train like one; and what becomes of them when one is lost."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from genre_gan.dataset import load_tracks
+from genre_gan.features import FeatureConfig
+from genre_gan.store import FeatureStore
+from tests.training_runs import (
+    ROOT, TIMEOUT_S, TINY, TrainingProcess, assert_same, newest_state, start_ranks, tiny_arguments, train, write_tiny_data,
+)
+from training.batches import CropLoader, SegmentLoader
+
+TOLERANCE = 1e-5
+N_STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write_tiny_data(tmp_path_factory.mktemp("data"))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in newest_state(folder).items() if name.startswith("module.")}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TINY if kind != "judge"])  # whose ranks draw dropout of their own
+def test_two_processes_train_like_one(kind, data, tmp_path):
+    # A hinge loss whose terms are all active gives biases a gradient of zero, but for rounding, which Adam would blow up to
+    # full steps; so its epsilon is larger here, in both runs. The LSTM draws dropout for each rank, so it goes without.
+    environment = {} if kind in ("lstm", "fcn") else {"ADAM_EPSILON": "1e-4"}
+    train(tiny_arguments(kind, data, tmp_path / "one", N_STEPS), tmp_path / "log", environment)
+    ranks = start_ranks(tiny_arguments(kind, data, tmp_path / "two", N_STEPS), tmp_path, environment)
+    assert [rank.wait() for rank in ranks] == [0, 0], "\n".join(rank.log for rank in ranks)
+    assert "training on 2 processes (cpu)" in ranks[0].log
+    assert_same(weights(tmp_path / "one"), weights(tmp_path / "two"), TOLERANCE)
+    resumed = start_ranks(tiny_arguments(kind, data, tmp_path / "two", N_STEPS + 1, "--resume"), tmp_path, environment)
+    assert [rank.wait() for rank in resumed] == [0, 0], "\n".join(rank.log for rank in resumed)
+    train(tiny_arguments(kind, data, tmp_path / "one", N_STEPS + 1, "--resume"), tmp_path / "log", environment)
+    assert_same(weights(tmp_path / "one"), weights(tmp_path / "two"), TOLERANCE)
+
+
+@pytest.mark.parametrize("n_ranks", [1, 2, 3])
+def test_ranks_divide_batches_without_overlap_or_loss(n_ranks, data):
+    store = FeatureStore(load_tracks([str(data / "music")]), FeatureConfig("waveform", segment_s=1.0), data / "cache")
+    segments = store.segments()
+    runs = [SimpleNamespace(rank=r, world_size=n_ranks, device="cpu", count_batch=lambda *numbers: None) for r in range(n_ranks)]
+
+    loaders = [SegmentLoader(store, segments, 5, 7, run) for run in runs]
+    whole = SegmentLoader(store, segments, 5, 7, SimpleNamespace(rank=0, world_size=1, device="cpu", count_batch=lambda *n: None))
+    epoch = []
+    for step in range(loaders[0].batches_per_epoch):
+        everyone = whole.read(loaders[0].choose(step))
+        shares = [loader.batch(step) for loader in loaders]
+        assert torch.equal(torch.cat([share.features for share in shares]), everyone)
+        assert torch.equal(torch.cat([share.randn(3) for share in shares]), shares[0]._replace(share=slice(None)).randn(3))
+        assert sum(share.weight for share in shares) == pytest.approx(n_ranks)
+        epoch += list(zip(loaders[0].choose(step).track.tolist(), loaders[0].choose(step).start.tolist()))
+    assert sorted(epoch) == sorted(zip(segments.track.tolist(), segments.start.tolist()))
+
+    crops = [CropLoader(store, np.arange(len(store.tracks)), 22_050, 6, 7, run) for run in runs]
+    genre_ids = torch.cat([loader.batch(0).genre_ids for loader in crops])
+    assert torch.bincount(genre_ids).tolist() == [3, 3]
+
+
+def start_long_run(data: Path, folder: Path) -> list[TrainingProcess]:
+    """Two ranks with far more steps than anybody waits for, the first of them done."""
+    arguments = tiny_arguments("lstm", data, folder / "run", 1_000_000, "--epochs", 1_000_000)
+    ranks = start_ranks([word if word != "--checkpoint-every" else "--log-every" for word in arguments], folder)
+    assert ranks[0].wait_until(lambda: re.search(r" [1-9]\d*/1000000", ranks[0].log)), ranks[0].log
+    return ranks
+
+
+def test_a_lost_process_ends_the_other_with_a_message(data, tmp_path):
+    ranks = start_long_run(data, tmp_path)
+    ranks[1].signal(signal.SIGKILL)
+    lost_at = time.monotonic()
+    assert ranks[0].wait() == 1, ranks[0].log
+    assert time.monotonic() - lost_at < 60
+    assert "process 0 lost contact with another process" in ranks[0].log and "--resume" in ranks[0].log
+    assert "Traceback" not in ranks[0].log
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_is_noticed_within_a_minute(data, tmp_path):
+    ranks = start_long_run(data, tmp_path)
+    ranks[1].signal(signal.SIGSTOP)
+    lost_at = time.monotonic()
+    assert ranks[0].wait() == 1, ranks[0].log
+    ranks[1].signal(signal.SIGKILL)
+    assert time.monotonic() - lost_at < 60
+    assert "no sign of life from process 1" in ranks[0].log and "--resume" in ranks[0].log
+
+
+def test_a_signal_to_one_process_stops_all_after_the_same_step(data, tmp_path):
+    ranks = start_long_run(data, tmp_path)
+    ranks[1].signal(signal.SIGTERM)
+    assert [rank.wait() for rank in ranks] == [143, 143], ranks[0].log
+    assert "stopped by SIGTERM after step" in ranks[0].log
+    assert "python -m torch.distributed.run --standalone --nproc_per_node 2 training/train_lstm.py" in ranks[0].log
+    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 1
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """`launch(words)` starts a command as a user would; none outlives the test. `output_of` waits for it."""
+    started = []
+
+    def start(words: list[object]) -> subprocess.Popen:
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+        with open(tmp_path / f"launched-{len(started)}.log", "w") as log:
+            command = [str(word) for word in words]
+            started.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True))
+        started[-1].log_path = tmp_path / f"launched-{len(started) - 1}.log"
+        return started[-1]
+
+    yield start
+    for process in started:
+        for member in [*psutil.Process(process.pid).children(recursive=True), process] if process.poll() is None else []:
+            member.kill()
+
+
+def output_of(process: subprocess.Popen) -> str:
+    process.wait(timeout=TIMEOUT_S)
+    return process.log_path.read_text()
+
+
+def test_an_elastic_restart_goes_on_from_the_checkpoint(launch, data, tmp_path):
+    train(tiny_arguments("fcn", data, tmp_path / "one", 40), tmp_path / "log")
+    arguments = tiny_arguments("fcn", data, tmp_path / "two", 40)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, "--max-restarts", 1]
+    process = launch([*torchrun, ROOT / "training" / arguments[0], *arguments[1:]])
+    while process.poll() is None and not (tmp_path / "two" / "checkpoints" / "step-00000002").exists():
+        time.sleep(0.005)
+    victim = next(child for child in psutil.Process(process.pid).children() if child.environ().get("RANK") == "1")
+    victim.kill()
+    output = output_of(process)
+    assert process.returncode == 0, output
+    assert "resumed from step" in output
+    assert_same(weights(tmp_path / "one"), weights(tmp_path / "two"), TOLERANCE)
+
+
+def test_accelerate_launch_that_runs_fewer_processes_than_asked_is_told(launch, data, tmp_path):
+    arguments = tiny_arguments("fcn", data, tmp_path / "run", 1)
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    process = launch([*launcher, ROOT / "training" / arguments[0], *arguments[1:]])
+    output = output_of(process)
+    assert process.returncode == 0, output
+    assert "2 processes were asked for but 1 runs" in output
+    assert "--nproc_per_node 2 training/train_cgan.py" in output
+
+
+@pytest.fixture
+def two_hosts():
+    """Two network namespaces joined by a cable: as good as two hosts, for all that a program can tell."""
+    names = [f"genre-gan-{os.getpid()}-{number}" for number in range(2)]
+    if shutil.which("ip") is None or os.geteuid() != 0:
+        pytest.skip("network namespaces need `ip` (iproute2) and root")
+    made = subprocess.run(["ip", "netns", "add", names[0]], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"no network namespaces here: {made.stderr.strip()}")
+    try:
+        commands = [f"ip netns add {names[1]}", f"ip -n {names[0]} link add cable type veth peer name cable netns {names[1]}"]
+        for number, name in enumerate(names):
+            commands += [f"ip -n {name} addr add 10.99.0.{number + 1}/24 dev cable"]
+            commands += [f"ip -n {name} link set {device} up" for device in ("lo", "cable")]
+        for command in commands:
+            done = subprocess.run(command.split(), capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"no virtual cable here: {command}: {done.stderr.strip()}")
+        yield names
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+
+
+def test_two_hosts_without_a_shared_disk_train_like_one(two_hosts, launch, data, tmp_path):
+    train(tiny_arguments("lstm", data, tmp_path / "one", N_STEPS), tmp_path / "log")
+    hosts = []
+    for rank, name in enumerate(two_hosts):
+        arguments = tiny_arguments("lstm", data, tmp_path / f"host-{rank}", N_STEPS)
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", 2, "--node_rank", rank, "--nproc_per_node", 1]
+        torchrun += ["--master_addr", "10.99.0.1", "--master_port", 29500]
+        enter = ["ip", "netns", "exec", name, "env", "GLOO_SOCKET_IFNAME=cable"]
+        hosts.append(launch([*enter, *torchrun, ROOT / "training" / arguments[0], *arguments[1:]]))
+    outputs = [output_of(host) for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], "\n".join(outputs)
+    assert "training on 2 processes" in outputs[0]
+    assert_same(weights(tmp_path / "one"), weights(tmp_path / "host-0"), TOLERANCE)
+    assert not (tmp_path / "host-1" / "checkpoints").exists()
