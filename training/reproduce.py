@@ -56,6 +56,7 @@ WHOLE_TRACKS = FeatureConfig("mfcc", hop_length=1024)
 WAVES = FeatureConfig("waveform", segment_s=4.0)
 WHOLE_TRACK_S = 30.0
 STATISTICS_CLIPS = 3  # of each genre
+POOL = 0.25  # slices of the best generator for each real one, to choose from
 POOL_CLIP_S = 8.0
 
 
@@ -150,12 +151,10 @@ ROWS = (
     _generated("blues from the generator of all labels", "ablations", "fcn-4s", spread="blues"),
     _generated("blues from a generator of blues alone", "ablations", "fcn-4s-blues", spread="blues"),
     _extra("real slices alone, 100 epochs", None),
-    _extra("real slices alone, 200 epochs", None, epochs=200),
-    _extra("half as many generated", amount=0.5),
-    _extra("as many generated"),
-    _extra("as many generated, filtered", filtered=True),
-    _extra("generated first, then real", schedule="pretrain"),
-    _extra("filtered generated first, then real", filtered=True, schedule="pretrain"),
+    _extra("real slices alone, 125 epochs", None, epochs=125),  # as many steps as 100 epochs with generated ones
+    _extra("a quarter generated", amount=0.25),
+    _extra("a quarter generated, filtered", amount=0.25, filtered=True),
+    _extra("a quarter generated first, then real", amount=0.25, schedule="pretrain"),
 )
 
 
@@ -250,7 +249,7 @@ class Laboratory:
                 raise DataError(
                     f"the generator {pipeline.source!r} may have heard validation tracks: its {key} is {record.get(key)!r}, here {value!r}"
                 )
-        for_each = n_real // len(self.genres)
+        for_each = round(POOL * n_real / len(self.genres))
         path = self.args.work_dir / f"pool-{file_name(pipeline.name, protocol, record['steps'], for_each)}.npz"
         if not path.exists():
             parts = [
