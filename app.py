@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +37,7 @@ from starlette.middleware import Middleware
 from genre_gan import Clip, GenreClassifier, GenreGenerator, Guess, load_audio
 from genre_gan.audio import FORMATS, SAMPLE_RATE_HZ, read_blocks
 from genre_gan.hub import packaged_weights
-from genre_gan.plots import mel_levels, sound_html
+from genre_gan.plots import sound_html, spectrogram_of
 from genre_gan.pretrained import ModelError
 
 PACKAGED = {
@@ -107,6 +107,7 @@ const schedule = (pcm) => {
 };
 watch('value', () => {
   if (!props.value) return;
+  document.querySelector('#status').role = 'status';
   const { id, rate, pieces, header } = props.value;
   if (id !== clip) open(id, rate);
   for (; output && heard < pieces.length; heard++) schedule(new Int16Array(bytes(pieces[heard]).buffer));
@@ -240,12 +241,16 @@ class BodyLimit:
 
 def trim_cache(folder: Path, max_bytes: int) -> None:
     """Delete the oldest files of `folder` until at most `max_bytes` are left."""
-    files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_mtime)
-    excess = sum(path.stat().st_size for path in files) - max_bytes
-    for path in files:
+    files = []
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # gradio deletes here too
+            if path.is_file():
+                files.append((path.stat().st_mtime, path.stat().st_size, path))
+    excess = sum(size for _, size, _ in files) - max_bytes
+    for _, size, path in sorted(files):
         if excess <= 0:
             return
-        excess -= path.stat().st_size
+        excess -= size
         path.unlink(missing_ok=True)
 
 
@@ -280,8 +285,8 @@ class Models:
         except ModelError as error:
             if Path(source).exists():
                 raise
-            self.notices.append(f"{source} could not be loaded ({error}), so weights from the package stand in for it.")
-            logger.warning(self.notices[-1])
+            self.notices.append(f"{source} could not be loaded, so weights from the package stand in for it.")
+            logger.warning("%s %s", self.notices[-1], error)
             return None
 
     def generator(self, name: str) -> GenreGenerator:
@@ -306,8 +311,8 @@ class Models:
 
 
 def shown_source(source: str) -> str:
-    """A folder's whole path says more about the server than visitors need."""
-    return Path(source).resolve().name if Path(source).is_dir() else source
+    """A model's name for visitors: of a folder's path they need the end, and that it is none of the packaged models."""
+    return f"{Path(source).resolve().name} (folder)" if Path(source).is_dir() else source
 
 
 class Form(NamedTuple):
@@ -357,7 +362,10 @@ class Take(NamedTuple):
 
 def take_in(takes: list[Take], slot: int | None) -> Take:
     """The take that a slot of the page shows; None means the latest."""
-    return takes[-1] if slot is None else next(take for take in takes if take.number % KEPT_CLIPS == slot)
+    shown = [take for take in takes if slot is None or take.number % KEPT_CLIPS == slot]
+    if not shown:
+        raise gr.Error("This clip is no longer here: please generate it again.", print_exception=False)
+    return shown[-1]
 
 
 def keep_file(clip: Clip, title: str, file_format: str) -> str:
@@ -368,9 +376,8 @@ def keep_file(clip: Clip, title: str, file_format: str) -> str:
 
 def picture_of(clip: Clip, title: str, guess: Guess | None = None) -> str:
     """A clip's spectrogram, with the genre over time under it if there is a guess."""
-    level_db = mel_levels([clip.samples], clip.sample_rate_hz)
     timeline = guess.timeline if guess else ()
-    return sound_html(level_db, clip.sample_rate_hz, clip.duration_s, f"Spectrogram of {title}", timeline)
+    return sound_html(spectrogram_of([clip.samples], clip.sample_rate_hz), f"Spectrogram of {title}", timeline)
 
 
 def describe(guess: Guess) -> str:
@@ -459,6 +466,9 @@ def add_generate_tab(models: Models) -> tuple[gr.State, list[gr.Button]]:
                     again = gr.Button("Send to Classify", size="sm", min_width=100)
             slots.append((box, audio, note, reuse, again))
 
+    def offer(clip: Clip, form: Form, file_format: str) -> gr.DownloadButton:
+        return gr.DownloadButton(f"Download {file_format}", keep_file(clip, form.title, file_format), interactive=True)
+
     def compose(values: dict, progress: gr.Progress = gr.Progress()) -> Iterator[dict]:  # noqa: B008 (gradio's way)
         with user_errors():
             began = time.perf_counter()
@@ -477,7 +487,7 @@ def add_generate_tab(models: Models) -> tuple[gr.State, list[gr.Button]]:
             yield {
                 heard: label_of(guess),
                 takes: [*earlier, take][-KEPT_CLIPS:],
-                download: gr.DownloadButton(value=keep_file(clip, asked.title, values[file_format]), interactive=True),
+                download: offer(clip, asked, values[file_format]),
                 send: gr.Button(interactive=True),
                 box: gr.Column(visible=True),
                 audio: gr.Audio(take.path, label=f"{take.number + 1}. {asked.title}"),
@@ -490,8 +500,7 @@ def add_generate_tab(models: Models) -> tuple[gr.State, list[gr.Button]]:
             if not takes:
                 return gr.DownloadButton()
             rate_hz = models.generator(takes[-1].form.model).sample_rate_hz
-            path = keep_file(load_audio(takes[-1].path, rate_hz), takes[-1].form.title, file_format)
-            return gr.DownloadButton(value=path)
+            return offer(load_audio(takes[-1].path, rate_hz), takes[-1].form, file_format)
 
     def show_genres(model: str, genre: str, second: str) -> tuple[gr.Dropdown, gr.Dropdown]:
         """A model's genres; the ones chosen stay where it knows them."""
@@ -557,10 +566,9 @@ def add_classify_tab(models: Models) -> tuple[gr.Audio, dict]:
         with user_errors(audio):
             if audio is None:
                 raise ValueError("There is no sound yet: upload a file or record one first.")
-            level_db = mel_levels(blocks_of(audio), SAMPLE_RATE_HZ)
+            spectrogram = spectrogram_of(blocks_of(audio), SAMPLE_RATE_HZ)
             guess = models.classifier.classify(audio)
-            end_s = guess.timeline[-1].end_s
-            picture = sound_html(level_db, SAMPLE_RATE_HZ, end_s, f"Genre over time. {describe(guess)}", guess.timeline)
+            picture = sound_html(spectrogram, f"Genre over time. {describe(guess)}", guess.timeline)
             return label_of(guess), describe(guess), [point._asdict() for point in guess.timeline], picture
 
     def example(kind: str) -> str:

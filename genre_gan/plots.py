@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -27,11 +28,8 @@ TICK_STEPS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 
 def mel_figure(clips: Sequence[Clip], titles: Sequence[str], columns: int = 1) -> Figure:
     """Mel spectrograms of `clips` in one sheet, all on one colour scale from -60 to 20 dB."""
-    levels_db, durations_s = [], []
-    for clip in clips:
-        levels_db.append(mel_levels([clip.samples], clip.sample_rate_hz))
-        durations_s.append(clip.duration_s)
-    return level_figure(levels_db, durations_s, titles, columns)
+    levels_db = [spectrogram_of([clip.samples], clip.sample_rate_hz).level_db for clip in clips]
+    return level_figure(levels_db, [clip.duration_s for clip in clips], titles, columns)
 
 
 def level_figure(levels_db: Sequence[np.ndarray], durations_s: Sequence[float], titles: Sequence[str], columns: int = 1) -> Figure:
@@ -78,23 +76,32 @@ def spectra_figure(spectra: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figu
     return figure
 
 
-def mel_levels(blocks: Iterable[np.ndarray], sample_rate_hz: int) -> np.ndarray:
-    """Mel levels in dB of consecutive blocks of sound, read once: memory grows with the picture more than with the sound.
+class Spectrogram(NamedTuple):
+    """Mel levels of a sound, evenly spaced in time.
 
-    Args:
-        blocks: float32 samples [shape=(n,)].
-        sample_rate_hz: of the samples.
-
-    Returns:
-        Levels [shape=(n_mels, n_columns)]: at most `MAX_COLUMNS` columns, evenly spaced over the whole sound.
+    Attributes:
+        level_db: [shape=(n_mels, n_columns)].
+        sample_rate_hz, duration_s: of the sound.
     """
+
+    level_db: np.ndarray
+    sample_rate_hz: int
+    duration_s: float
+
+
+def spectrogram_of(blocks: Iterable[np.ndarray], sample_rate_hz: int) -> Spectrogram:
+    """The spectrogram of consecutive blocks of samples [shape=(n,)], each read once; at most `MAX_COLUMNS` columns."""
     extractor = _extractor(sample_rate_hz)
+    frames, n_samples = [], 0
     with torch.inference_mode():
-        frames = [extractor(torch.from_numpy(np.ascontiguousarray(block))[None])[0].half() for block in blocks if len(block)]
+        for block in blocks:
+            if len(block):
+                frames.append(extractor(torch.from_numpy(np.ascontiguousarray(block))[None])[0].half())
+                n_samples += len(block)
         level_db = torch.cat(frames).float().T  # (n_mels, T)
         if level_db.shape[1] > MAX_COLUMNS:
             level_db = torch.nn.functional.adaptive_avg_pool1d(level_db, MAX_COLUMNS)
-    return level_db.numpy()
+    return Spectrogram(level_db.numpy(), sample_rate_hz, n_samples / sample_rate_hz)
 
 
 @lru_cache(maxsize=4)
@@ -102,23 +109,20 @@ def _extractor(sample_rate_hz: int) -> FeatureExtractor:
     return FeatureExtractor(FeatureConfig("log-mel", sample_rate_hz, n_fft=1024, hop_length=256, n_mels=96))
 
 
-def sound_html(
-    level_db: np.ndarray, sample_rate_hz: int, duration_s: float, description: str, timeline: Sequence[TimelinePoint] = ()
-) -> str:
+def sound_html(spectrogram: Spectrogram, description: str, timeline: Sequence[TimelinePoint] = ()) -> str:
     """A spectrogram and, on the same time axis under it, how likely each genre is in each slice.
 
     It is HTML and no drawing of text, so that labels stay readable at any width and take the page's colours. An element
     of the class `playhead` stands at the left edge for a player to move.
 
     Args:
-        level_db: what `mel_levels` returns.
-        sample_rate_hz: of the sound.
-        duration_s: of the sound.
+        spectrogram: of the sound.
         description: the picture in words, for those who do not see it.
         timeline: a guess's timeline; without it there is the spectrogram alone.
     """
     from librosa import mel_frequencies
 
+    level_db, sample_rate_hz, duration_s = spectrogram
     n_mels = len(level_db)
     centres_hz = mel_frequencies(n_mels + 2, fmin=0.0, fmax=sample_rate_hz / 2)[1:-1]
     pitches = {f"{hz} Hz": 1.0 - (np.interp(hz, centres_hz, np.arange(n_mels)) + 0.5) / n_mels for hz in TICKS_HZ}
@@ -130,6 +134,7 @@ def sound_html(
         moments_s = np.arange(step_s / 2, duration_s, step_s)
         slices = np.searchsorted([point.end_s for point in timeline], moments_s).clip(max=len(timeline) - 1)
         rows = np.array([[timeline[i].probabilities[genre] for i in slices] for genre in genres])
+        rows[:, moments_s > timeline[-1].end_s] = 0.0  # a rest too short to be judged
         names = {genre: (row + 0.5) / len(genres) for row, genre in enumerate(genres)}
         cells += _labels(names) + _bitmap(rows, "viridis", f"{1.3 * len(genres):g}rem", "pixelated")
     step_s = next((step for step in TICK_STEPS_S if duration_s / step <= 5), TICK_STEPS_S[-1])

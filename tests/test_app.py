@@ -296,7 +296,7 @@ def two_genre_model(tmp_path) -> Path:
 
 def test_a_given_model_comes_first_with_its_own_genres(two_genre_model):
     models = app.Models(str(two_genre_model))
-    assert models.default == "mine" and "fcn" in models.labels
+    assert models.default == "mine (folder)" and "fcn" in models.labels
     config = json.dumps(app.build_demo(models).get_config_file(), default=str)
     assert '"choices": [["blues", "blues"], ["metal", "metal"]]' in config
     assert str(two_genre_model.parent) not in config

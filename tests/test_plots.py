@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from genre_gan.classify import TimelinePoint
-from genre_gan.plots import MAX_COLUMNS, mel_levels, sound_html
+from genre_gan.plots import MAX_COLUMNS, Spectrogram, sound_html, spectrogram_of
 from tests.conftest import SAMPLE_RATE_HZ
 
 
@@ -19,19 +19,21 @@ def pictures_in(html: str) -> list[np.ndarray]:
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data in found]
 
 
-def test_mel_levels_rise_with_the_pitch_and_take_blocks_in_turn():
-    level_db = mel_levels([tone(200, 1.0), np.zeros(0, np.float32), tone(4000, 1.0)], SAMPLE_RATE_HZ)
+def test_a_spectrogram_rises_with_the_pitch_and_takes_blocks_in_turn():
+    level_db, _, duration_s = spectrogram_of([tone(200, 1.0), np.zeros(0, np.float32), tone(4000, 1.0)], SAMPLE_RATE_HZ)
+    assert duration_s == 2.0
     half = level_db.shape[1] // 2
     assert level_db.shape[0] == 96
     assert level_db[:, : half - 5].mean(1).argmax() < 15 < 60 < level_db[:, half + 5 :].mean(1).argmax()
 
 
 def test_a_long_sound_gives_a_bounded_picture():
-    assert mel_levels((tone(440, 10.0) for _ in range(6)), SAMPLE_RATE_HZ).shape == (96, MAX_COLUMNS)
+    spectrogram = spectrogram_of((tone(440, 10.0) for _ in range(6)), SAMPLE_RATE_HZ)
+    assert spectrogram.level_db.shape == (96, MAX_COLUMNS) and spectrogram.duration_s == 60.0
 
 
 def test_the_spectrogram_is_brightest_at_the_tone_and_described_in_words():
-    html = sound_html(mel_levels([tone(1000, 3.0)], SAMPLE_RATE_HZ), SAMPLE_RATE_HZ, 3.0, "a tone's <picture>")
+    html = sound_html(spectrogram_of([tone(1000, 3.0)], SAMPLE_RATE_HZ), "a tone's <picture>")
     (picture,) = pictures_in(html)
     brightest = 1.0 - picture.sum(axis=(1, 2)).argmax() / len(picture)
     label = 1.0 - float(re.search(r"top:([\d.]+)%[^>]*>1000 Hz", html)[1]) / 100
@@ -45,9 +47,8 @@ def test_the_timeline_lies_on_the_spectrograms_time_axis():
         TimelinePoint(0.0, 3.0, "jazz", {"jazz": 1.0, "rock": 0.0}),
         TimelinePoint(3.0, 4.5, "rock", {"jazz": 0.0, "rock": 1.0}),
     ]
-    level_db = mel_levels([tone(1000, 4.5)], SAMPLE_RATE_HZ)
-    _, genres = pictures_in(sound_html(level_db, SAMPLE_RATE_HZ, 4.5, "", timeline))
-    brightness = genres.sum(axis=2)  # (genre, column): 3 s are two thirds of the columns
-    third = brightness.shape[1] // 3
-    assert (brightness[0, : 2 * third] > brightness[1, : 2 * third]).all()
-    assert (brightness[0, 2 * third :] < brightness[1, 2 * third :]).all()
+    spectrogram = Spectrogram(np.zeros((96, 10), np.float32), SAMPLE_RATE_HZ, 6.0)  # its last 1.5 s were not judged
+    _, genres = pictures_in(sound_html(spectrogram, "", timeline))
+    jazz, rock = genres.astype(int).sum(axis=2)
+    assert jazz.tolist() == [jazz.max()] * 2 + [jazz.min()] * 2
+    assert rock.tolist() == [rock.min(), rock.min(), rock.max(), rock.min()]
