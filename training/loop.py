@@ -37,7 +37,7 @@ from genre_gan.store import FeatureStore
 from training.batches import Batch, CropLoader, Loader, SegmentLoader, count_steps, pick, split_store
 from training.checkpoints import Checkpoint, Checkpoints, restore
 from training.errors import TrainingError
-from training.processes import COLLECTIVE_TIMEOUT, LifeSigns, launch_command, processes_asked_for
+from training.processes import COLLECTIVE_TIMEOUT, LifeSigns, launch_command, meet_anew, processes_asked_for
 from training.tracking import HISTORY_NAME, TRACKERS, Log, check_tracker
 
 # Arguments that may change between a run and its resumption. The tracks themselves are compared, not where they lie.
@@ -121,6 +121,7 @@ class Run:
         check_tracker(args.tracker)
         if args.push_to_hub:
             check_can_push(args.push_to_hub)  # not after hours of training
+        meet_anew()
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
             mixed_precision=args.mixed_precision,

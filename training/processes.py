@@ -49,6 +49,14 @@ def launch_command(n_processes: int) -> str:
     return f"python -m torch.distributed.run {hosts} --nproc_per_node {on_this_host} {script}"
 
 
+def meet_anew() -> None:
+    """After an elastic restart, meet at another port: the launcher's store still has the addresses of the lost processes."""
+    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+    if attempt and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"
+        os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + attempt)
+
+
 def _lasting_arguments(argv: list[str]) -> list[str]:
     kept = [word for word in argv if word not in ("--overwrite", "--resume") and not word.startswith("--cache-dir=")]
     if "--cache-dir" in kept:
