@@ -22,11 +22,11 @@ def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
     """
     _check_sets(x, y)
     difference = x.mean(0) - y.mean(0)
-    covariance_x, covariance_y = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
-    values, vectors = np.linalg.eigh(np.atleast_2d(covariance_x))
+    covariance_x, covariance_y = (np.atleast_2d(np.cov(values, rowvar=False)) for values in (x, y))
+    values, vectors = np.linalg.eigh(covariance_x)
     root = vectors * np.sqrt(values.clip(0.0)) @ vectors.T
-    cross = np.linalg.eigvalsh(root @ np.atleast_2d(covariance_y) @ root).clip(0.0)
-    return float(difference @ difference + np.trace(np.atleast_2d(covariance_x)) + np.trace(np.atleast_2d(covariance_y)) - 2 * np.sqrt(cross).sum())
+    cross = np.linalg.eigvalsh(root @ covariance_y @ root).clip(0.0)
+    return float(difference @ difference + np.trace(covariance_x) + np.trace(covariance_y) - 2.0 * np.sqrt(cross).sum())
 
 
 def kernel_distance(x: np.ndarray, y: np.ndarray) -> float:

@@ -5,14 +5,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import base64
 import importlib.util
-import io
 import json
-import re
 import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +23,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 import app
-from genre_gan import GENRES, Clip, GenreGenerator, Guess
+from genre_gan import GENRES, Clip, Guess
 from genre_gan.classify import TimelinePoint
 from genre_gan.models.waveform import WaveformGANConfig, WaveformGenerator
 from genre_gan.pretrained import ModelError

@@ -32,7 +32,6 @@ import numpy as np
 import psutil
 import torch
 from accelerate.state import AcceleratorState
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from genre_gan import Clip, GenreClassifier, GenreGenerator

@@ -28,8 +28,17 @@ from genre_gan.dataset import DEFAULT_DATASET, PROTOCOLS, load_tracks, split_tra
 from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.generate import SpectralModel
 from genre_gan.metrics import (
-    copied_share, frechet_distance, hum_db, is_clipped, is_silent, kernel_distance, mean_and_interval, mean_spectrum_db,
-    nearest_distances, spectral_error_db, within_genre_distance,
+    copied_share,
+    frechet_distance,
+    hum_db,
+    is_clipped,
+    is_silent,
+    kernel_distance,
+    mean_and_interval,
+    mean_spectrum_db,
+    nearest_distances,
+    spectral_error_db,
+    within_genre_distance,
 )
 from genre_gan.models.autoencoder import Autoencoder
 from genre_gan.models.vocoder import Vocoder, VocoderConfig, normalize_log_mel
@@ -77,7 +86,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--split", choices=PROTOCOLS[1:], default="fold", help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the split and of the generated clips (default: %(default)s)")
     parser.add_argument("--judge", metavar="FOLDER_OR_ID", help="classifier (default: the packaged one)")
-    parser.add_argument("--generators", nargs="+", default=["mel", "fcn", "cnn"], metavar="NAME_FOLDER_OR_ID", help="(default: all packaged)")
+    parser.add_argument("--generators", nargs="+", default=["mel", "fcn", "cnn"], metavar="NAME_FOLDER_OR_ID",
+                        help="(default: all packaged)")
     parser.add_argument("--clips-per-genre", type=positive_int, default=20, help="(default: %(default)s)")
     parser.add_argument("--duration-s", type=float, default=6.0, help="of each clip (default: %(default)s)")
     parser.add_argument("--variation", type=float, default=1.0, help="of the generated clips (default: %(default)s)")

@@ -15,7 +15,8 @@ from genre_gan.models.judge import LatentJudge
 from genre_gan.models.latent_gan import ClipLatents, LatentDiscriminator, LatentGANConfig, LatentGenerator, noise_shapes
 from genre_gan.models.vocoder import Vocoder
 from genre_gan.store import LatentStore
-from training.loop import Batch, CropLoader, Run, count_steps, update_average
+from training.batches import Batch, CropLoader, count_steps
+from training.loop import Run, update_average
 from training.previews import write_previews
 
 SPEEDS = (0.95, 1.0, 1.05)

@@ -32,9 +32,10 @@ from tqdm.auto import tqdm
 from genre_gan.audio import write_bytes
 from genre_gan.dataset import DEFAULT_DATASET, PROTOCOLS, Split, load_tracks
 from genre_gan.features import FeatureConfig
-from genre_gan.hub import CURVE_NAME, SETTINGS_NAME, check_can_push
+from genre_gan.generate import SpectralModel, WaveformModel
+from genre_gan.hub import CURVE_NAME, SETTINGS_NAME, check_can_push, push_model_folder
+from genre_gan.pretrained import PretrainedModel
 from genre_gan.store import FeatureStore
-from training.batches import Batch, CropLoader, Loader, SegmentLoader, count_steps, pick, split_store
 from training.checkpoints import Checkpoint, Checkpoints, restore
 from training.errors import TrainingError
 from training.processes import COLLECTIVE_TIMEOUT, LifeSigns, launch_command, meet_anew, processes_asked_for
@@ -413,6 +414,14 @@ def training_record(run: Run, store: FeatureStore, split: Split, n_steps: int) -
         "steps": n_steps,
         "seed": run.args.seed,
     }
+
+
+def save_and_push(run: Run, trained: PretrainedModel | SpectralModel | WaveformModel) -> None:
+    """Write the finished model into the run's folder, and upload it where the arguments say so."""
+    folder = trained.save_pretrained(run.args.output_dir / "model")
+    run.say(f"saved to {folder}")
+    if run.args.push_to_hub:
+        run.say(f"pushed to {push_model_folder(folder, run.args.push_to_hub, run.args.private, run.args.revision)}")
 
 
 def run_script(main_function, args: argparse.Namespace) -> None:

@@ -42,10 +42,20 @@ from genre_gan.generate import GenreGenerator
 from genre_gan.models.lstm import GenreLSTM, LSTMConfig
 from genre_gan.models.waveform import WaveformGANConfig
 from genre_gan.store import FeatureStore, Segments
-from training.loop import pick, positive_int, run_script
+from training.batches import pick
+from training.loop import positive_int, run_script
 from training.report_page import write_page
 from training.trials import (
-    Items, Phase, generate_items, join, predict, read_items, score, sound_statistics, train_classifier, train_gan,
+    Items,
+    Phase,
+    generate_items,
+    join,
+    predict,
+    read_items,
+    score,
+    sound_statistics,
+    train_classifier,
+    train_gan,
 )
 
 PROTOCOLS = ("segment", "artist", "fold")

@@ -23,15 +23,14 @@ import numpy as np
 
 from genre_gan.dataset import Split, split_tracks
 from genre_gan.features import FeatureConfig
-from genre_gan.generate import SpectralModel
-from genre_gan.hub import packaged_weights, push_model_folder
+from genre_gan.hub import packaged_weights
 from genre_gan.models.autoencoder import Autoencoder
 from genre_gan.models.judge import LatentJudge
 from genre_gan.models.vocoder import Vocoder
 from genre_gan.models.waveform import ACTIVATIONS, MODELS
 from genre_gan.store import FeatureStore, LatentStore
 from training.latent_task import SPEEDS, LatentGANTask
-from training.loop import Run, add_common_arguments, positive_int, run_script, training_record
+from training.loop import Run, add_common_arguments, positive_int, run_script, save_and_push, training_record
 from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask
 
 DEFAULTS = {  # of the options whose best value depends on the model
@@ -97,10 +96,7 @@ def train(args: argparse.Namespace) -> None:
     if not run.fit(task, task.n_steps) or not run.accelerator.is_main_process:
         return
     task.trained.generator.training_record = training_record(run, store, split, task.n_steps)
-    folder = task.trained.save_pretrained(args.output_dir / "model")
-    run.say(f"saved to {folder}")
-    if args.push_to_hub:
-        run.say(f"pushed to {push_model_folder(folder, args.push_to_hub, args.private, args.revision)}")
+    save_and_push(run, task.trained)
 
 
 def main(argv: list[str] | None = None) -> None:

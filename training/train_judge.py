@@ -19,12 +19,13 @@ from torch.nn import functional as F
 
 from genre_gan.dataset import split_tracks
 from genre_gan.features import FeatureConfig
-from genre_gan.hub import packaged_weights, push_model_folder
+from genre_gan.hub import packaged_weights
 from genre_gan.models.autoencoder import Autoencoder
 from genre_gan.models.judge import LatentJudge, LatentJudgeConfig
 from genre_gan.store import LatentStore
+from training.batches import CropLoader, count_steps
 from training.latent_task import LONG_FRAMES, SPEEDS, spoil
-from training.loop import CropLoader, Run, add_common_arguments, count_steps, positive_int, run_script, training_record, update_average
+from training.loop import Run, add_common_arguments, positive_int, run_script, save_and_push, training_record, update_average
 
 EMA_DECAY = 0.998
 LABEL_SMOOTHING = 0.1
@@ -93,10 +94,7 @@ def train(args: argparse.Namespace) -> None:
     if not run.fit(task, task.n_steps) or not run.accelerator.is_main_process:
         return
     task.average.training_record = training_record(run, store, split, task.n_steps) | {"valid": {"balanced_accuracy": task.accuracy()}}
-    folder = task.average.save_pretrained(args.output_dir / "model")
-    run.say(f"saved to {folder}")
-    if args.push_to_hub:
-        run.say(f"pushed to {push_model_folder(folder, args.push_to_hub, args.private, args.revision)}")
+    save_and_push(run, task.average)
 
 
 def main(argv: list[str] | None = None) -> None:

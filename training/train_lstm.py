@@ -28,13 +28,11 @@ from torch.nn import functional as F
 from genre_gan.audio import load_audio, write_bytes
 from genre_gan.dataset import N_FOLDS, Split
 from genre_gan.features import FeatureConfig, FeatureExtractor
-from genre_gan.hub import push_model_folder
 from genre_gan.models.lstm import POOLINGS, GenreLSTM, LSTMConfig, relative_level, summarise_windows
 from genre_gan.models.summary import summarise
 from genre_gan.store import FeatureStore, Segments
-from training.loop import (
-    Batch, Loader, Run, SegmentLoader, add_common_arguments, count_steps, run_script, split_store, training_record, update_average,
-)
+from training.batches import Batch, Loader, SegmentLoader, count_steps, split_store
+from training.loop import Run, add_common_arguments, run_script, save_and_push, training_record, update_average
 from training.not_music import KINDS, make_not_music, speak
 from training.scores import balanced, expected_calibration_error, fit_temperature, folds_without_faults, track_scores
 
@@ -364,11 +362,8 @@ def train(args: argparse.Namespace) -> None:
 
 def save(run: Run, model: GenreLSTM) -> None:
     """Write the finished model, and push it where asked."""
-    folder = model.save_pretrained(run.args.output_dir / "model")
     write_bytes(run.args.output_dir / "result.json", json.dumps(model.training_record, indent=2).encode())
-    run.say(f"saved to {folder}")
-    if run.args.push_to_hub:
-        run.say(f"pushed to {push_model_folder(folder, run.args.push_to_hub, run.args.private, run.args.revision)}")
+    save_and_push(run, model)
 
 
 def cross_validate(args: argparse.Namespace) -> None:

@@ -22,13 +22,13 @@ from torch.nn import functional as F
 from genre_gan.audio import Clip
 from genre_gan.dataset import split_tracks
 from genre_gan.features import FeatureConfig, FeatureExtractor
-from genre_gan.hub import push_model_folder
 from genre_gan.models.autoencoder import Autoencoder
 from genre_gan.models.vocoder import SpectralLoss, Vocoder, VocoderConfig, VocoderDiscriminator, normalize_log_mel
 from genre_gan.plots import mel_figure, save_figure
 from genre_gan.store import FeatureStore
 from training.adversarial import adversarial_losses, train_discriminator
-from training.loop import CropLoader, Run, add_common_arguments, count_steps, positive_int, run_script, training_record, update_average
+from training.batches import CropLoader, count_steps
+from training.loop import Run, add_common_arguments, positive_int, run_script, save_and_push, training_record, update_average
 
 EMA_DECAY = 0.998
 MEL_WEIGHT, FEATURE_WEIGHT = 10.0, 0.5
@@ -154,10 +154,7 @@ def train(args: argparse.Namespace) -> None:
     if not run.fit(task, task.n_steps) or not run.accelerator.is_main_process:
         return
     task.average.training_record = training_record(run, store, split, task.n_steps)
-    folder = task.average.save_pretrained(args.output_dir / "model")
-    run.say(f"saved to {folder}")
-    if args.push_to_hub:
-        run.say(f"pushed to {push_model_folder(folder, args.push_to_hub, args.private, args.revision)}")
+    save_and_push(run, task.average)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,7 +10,8 @@ from genre_gan.audio import SAMPLE_RATE_HZ
 from genre_gan.generate import GenreGenerator, WaveformModel
 from genre_gan.models.waveform import WaveformDiscriminator, WaveformGANConfig, WaveformGenerator
 from genre_gan.store import FeatureStore
-from training.loop import Run, SegmentLoader, count_steps
+from training.batches import SegmentLoader, count_steps
+from training.loop import Run
 from training.previews import write_previews
 
 WHOLE_TRACK_S = 30.0

@@ -2,7 +2,8 @@
 
 The generator then has 64 values at 10.8 Hz to invent instead of 96 at 86 Hz, as in Musika (Pasini & Schlüter, ISMIR 2022).
 The way there is linear: the principal components of patches of eight frames, which cost no training. The way back adds what a
-network knows of the components that were dropped. It is convolutional over time with finite context, so any length can be decoded in pieces without seams.
+network knows of the components that were dropped. It is convolutional over time with finite context, so any length can be
+decoded in pieces without seams.
 """
 
 from __future__ import annotations
