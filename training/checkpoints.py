@@ -101,8 +101,8 @@ class Checkpoints:
         return None
 
 
-def restore(task: Trained, checkpoint: Checkpoint) -> None:
-    """Put a checkpoint's values into the modules and optimisers of `task`."""
+def restore(task: Trained, checkpoint: Checkpoint, new_rates: bool) -> None:
+    """Put a checkpoint's values into the modules and optimisers of `task`, which keeps its learning rates if they are new."""
     tensors = load(checkpoint.tensors)
     for name, module in task.modules.items():
         prefix = f"module.{name}."
@@ -116,7 +116,7 @@ def restore(task: Trained, checkpoint: Checkpoint) -> None:
         rates = [group["lr"] for group in optimizer.param_groups]
         optimizer.load_state_dict({"state": state, "param_groups": checkpoint.record["groups"][name]})
         for group, rate in zip(optimizer.param_groups, rates):
-            group["lr"] = rate  # of the arguments: it may change on resumption
+            group["lr"] = rate if new_rates else group["lr"]
 
 
 def _pack(task: Trained) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -322,7 +322,8 @@ class Run:
                 f"training diverged: the weights after step {step} are not finite numbers. The last good checkpoint stands in "
                 f"{self.checkpoints.folder}; try a lower --learning-rate"
             )
-        notes = {"data": self._data_digest, "history": self.log.rows}
+        learning_rate = getattr(self.args, "learning_rate", None)
+        notes = {"data": self._data_digest, "learning_rate": learning_rate, "history": self.log.rows}
         self._on_main(lambda: self.checkpoints.write(task, step, notes))
 
     def _load_checkpoint(self, task: Task) -> int:
@@ -333,7 +334,8 @@ class Run:
             return 0
         if checkpoint.record.get("data", self._data_digest) != self._data_digest:
             raise TrainingError(f"the data is not what the run in {self.args.output_dir} began with (other tracks, genres or lengths)")
-        restore(task, checkpoint)
+        learning_rate = getattr(self.args, "learning_rate", None)
+        restore(task, checkpoint, new_rates=checkpoint.record.get("learning_rate", learning_rate) != learning_rate)
         self.log.rows = checkpoint.record.get("history", [])
         self.say(f"resumed from step {checkpoint.record['step']}")
         return checkpoint.record["step"]
