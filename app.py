@@ -606,11 +606,11 @@ def add_classify_tab(models: Models) -> tuple[gr.Audio, dict]:
 def add_about_tab(models: Models) -> None:
     """Build the tab: what this is, its use from code, and the tables and curves that stand in `training/results`."""
     gr.Markdown(ABOUT.format(weights=models.in_use(), python=PYTHON_SNIPPET, client=CLIENT_SNIPPET, http=HTTP_SNIPPET))
-    for path in sorted(RESULTS.glob("*.md")):
-        text = re.sub(r"!\[[^]]*\]\([^)]*\)", "", path.read_text(encoding="utf-8"))  # the pictures stand below
+    for path in sorted(RESULTS.glob("*.md"), key=lambda path: (path.stem != "report", path)):
+        text = re.sub(r"!\[([^]]*)\]\([^)]*\)", r"*\1: see the pictures below*", path.read_text(encoding="utf-8"))
         with gr.Accordion(text.lstrip("# \n").partition("\n")[0] or path.stem, open=False):
             gr.Markdown(text)
-    if pictures := sorted(RESULTS.glob("*.png")):
+    if pictures := sorted(RESULTS.rglob("*.png")):
         with gr.Accordion("Curves and pictures", open=False):
             for path in pictures:
                 gr.Image(path, label=path.stem.replace("_", " "), interactive=False, buttons=["fullscreen"])

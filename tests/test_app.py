@@ -329,7 +329,7 @@ def test_about_shows_results_and_does_without_them(tmp_path, monkeypatch):
     monkeypatch.setattr(app, "RESULTS", tmp_path)
     config = json.dumps(app.build_demo(app.Models()).get_config_file(), default=str)
     assert "| 1 | 2 |" in config and "The report's table" in config and "learning curve" in config
-    assert "![curve]" not in config
+    assert "![curve]" not in config and "*curve: see the pictures below*" in config
 
 
 def test_trimming_deletes_the_oldest_files(tmp_path):
