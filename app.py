@@ -17,6 +17,7 @@ import logging
 import os
 import re
 import secrets
+import signal
 import tempfile
 import threading
 import time
@@ -680,6 +681,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the models and serve the page until interrupted."""
     args = parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops it, the cache goes too
     torch.set_num_threads(max(1, torch.get_num_threads() // AT_ONCE))
     with tempfile.TemporaryDirectory(prefix="genre_gan_", dir=os.environ.get("GRADIO_TEMP_DIR")) as cache:
         os.environ["GRADIO_TEMP_DIR"] = cache

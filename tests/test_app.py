@@ -6,7 +6,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import base64
 import importlib.util
 import json
-import signal
 import socket
 import subprocess
 import sys
@@ -405,8 +404,9 @@ def test_started_from_the_command_line_it_asks_for_the_login_and_says_that_there
                 break
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/gradio_api/info", timeout=30)
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.communicate(timeout=60)
     assert caught.value.code == 401
+    assert not list(tmp_path.glob("genre_gan_*"))  # its cache is gone
     assert "No public link could be made" in printed and "secret" not in printed
     assert not list(tmp_path.glob("genre_gan_*"))
