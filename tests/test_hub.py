@@ -159,7 +159,7 @@ def generator(tmp_path) -> Path:
 def test_a_push_brings_model_parts_samples_and_card_and_one_id_brings_them_back(hub, client, generator):
     assert client(push_model_folder, generator, "anna/mel") == f"{hub.url}/anna/mel"
     files = hub.files("anna/mel")
-    parts = {f"{part}{name}" for part in ("", "autoencoder/", "vocoder/") for name in ("config.json", "model.safetensors")}
+    parts = {f"{part}{name}" for part in ("", "autoencoder/", "judge/", "vocoder/") for name in ("config.json", "model.safetensors")}
     assert set(files) == parts | {"README.md", "learning_curve.png", "samples/blues.wav", "samples/metal.wav"}
     assert files["samples/blues.wav"] == b"newblues.wav"
     assert len(hub.repos["model", "anna/mel"].branches["main"]) == 2

@@ -31,6 +31,7 @@ from genre_gan.metrics import mean_and_interval
 from genre_gan.plots import save_figure
 from training.loop import positive_int, run_script
 from training.not_music import KINDS, make_not_music, speak
+from training.processes import launch_command
 from training.scores import balanced, expected_calibration_error, folds_without_faults, reliability, wilson_interval
 
 SENTENCES = (
@@ -302,7 +303,7 @@ def run(args: argparse.Namespace) -> None:
         remarks.append("the figures flatter if the classifier was trained on these tracks")
     judged = judge(panel, tracks, folds, lambda clip: clip, "as it is")
     results = {
-        "command": f"python training/evaluate_classifier.py {' '.join(sys.argv[1:])}",
+        "command": launch_command(1),
         "protocol": protocol,
         "remarks": remarks,
         "genres": panel.genres,

@@ -45,6 +45,7 @@ from genre_gan.models.vocoder import Vocoder, VocoderConfig, normalize_log_mel
 from genre_gan.plots import mel_figure, save_figure, spectra_figure
 from genre_gan.store import FeatureStore
 from training.loop import positive_int, run_script
+from training.processes import launch_command
 
 REFERENCE = "real, seen in training"
 UNSEEN = "real, unseen"
@@ -255,7 +256,7 @@ def evaluate(args: argparse.Namespace) -> None:
     rows = [bench.measure(name, clips) for name, clips in sets.items()]
 
     args.output_dir.mkdir(parents=True, exist_ok=True)
-    command = "python training/evaluate_generator.py " + " ".join(sys.argv[1:])
+    command = launch_command(1)
     text = to_markdown(rows, args, command)
     write_bytes(args.output_dir / "generator.md", text.encode())
     write_bytes(args.output_dir / "generator.json", json.dumps([asdict(row) for row in rows], indent=2).encode())

@@ -29,11 +29,12 @@ CURVES = {  # the report's figures: title, rows, what is drawn
 CONFUSIONS = ("LSTM_ADAM_50_segment (enlarged set)", "LSTM2_FCN_4S_GAN_segment")
 
 
-def write_page(folder: Path, rows: Sequence) -> Path:
+def write_page(folder: Path, rows: Sequence, command: str) -> Path:
     """Write `folder`/report.md and its pictures from `folder`/report/*.json; the path of the page.
 
     Args:
         rows: of `training/reproduce.py`, in the order of the tables.
+        command: that repeats the runs.
     """
     results = [json.loads(path.read_text()) for path in sorted((folder / "report").glob("*.json"))]
     runs, gans = defaultdict(list), defaultdict(list)
@@ -42,7 +43,7 @@ def write_page(folder: Path, rows: Sequence) -> Path:
             runs[result["row"], result["protocol"]].append(result)
         else:
             gans[result["generator"], result["protocol"]].append(result)
-    parts = [_heading(results)]
+    parts = [_heading(results, command)]
     for group, title in (
         ("table", "The report's table"),
         ("future", "The future work that it names"),
@@ -69,12 +70,13 @@ def write_page(folder: Path, rows: Sequence) -> Path:
     return page
 
 
-def _heading(results: Sequence[dict]) -> str:
+def _heading(results: Sequence[dict], command: str) -> str:
     settings = results[0]["settings"]
     return f"""# The report's experiments, repeated
 
-Made by `python training/reproduce.py --data path/to/genres --scale {settings["scale"]:g} --gan-scale {settings["gan_scale"]:g}`
-on {settings["tracks"]} tracks: classifiers trained {settings["scale"]:g} and GANs {settings["gan_scale"]:g} of the report's epochs
+    {command}
+
+On {settings["tracks"]} tracks: classifiers trained {settings["scale"]:g} and GANs {settings["gan_scale"]:g} of the report's epochs
 (50 or 100, and 500). One JSON file for each run stands in `report/`.
 
 Mean ± deviation over the runs (seeds). `segment`: the report's protocol, slices split at random, so that slices of one track

@@ -44,6 +44,7 @@ from genre_gan.models.waveform import WaveformGANConfig
 from genre_gan.store import FeatureStore, Segments
 from training.batches import pick
 from training.loop import positive_int, run_script
+from training.processes import launch_command
 from training.report_page import write_page
 from training.trials import (
     Items,
@@ -483,7 +484,7 @@ def reproduce(args: argparse.Namespace) -> None:
             f"{row.name}, {protocol}, seed {seed}: valid {scores['slice accuracy']:.3f} by slice, "
             f"{scores['track accuracy']:.3f} by track ({result['cpu_s']:.0f} s)"
         )
-    tqdm.write(f"table: {write_page(args.output_dir, ROWS)}")
+    tqdm.write(f"table: {write_page(args.output_dir, ROWS, launch_command(1))}")
 
 
 def main(argv: list[str] | None = None) -> None:
