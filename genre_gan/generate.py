@@ -18,7 +18,7 @@ from genre_gan.hub import packaged_weights, resolve_model_folder
 from genre_gan.models.autoencoder import Autoencoder
 from genre_gan.models.judge import LatentJudge
 from genre_gan.models.latent_gan import ClipLatents, LatentGenerator, noise_shapes
-from genre_gan.models.vocoder import Vocoder
+from genre_gan.models.vocoder import LOG_MEL_STD_DB, Vocoder
 from genre_gan.models.waveform import WaveformGenerator
 from genre_gan.pretrained import ModelError, read_config
 
@@ -28,7 +28,9 @@ MAX_VARIATION = 1.5
 CROSSFADE_S = 0.1
 FADE_S = 0.02
 PEAK, KNEE = 0.89, 0.7  # of full scale: -1 dB, and where the limiter sets in
-MAX_GAIN = 4.0
+LEVEL_DB, LOUD_SHARE = -16.0, 0.05  # root mean square of the loudest twentieth of a clip, full scale
+MAX_GAIN_DB = 24.0  # what is nearly silent stays so
+MAX_LEVEL_DB = -6.0  # of a frame: generated thumps can be far louder than anything recorded
 HIGH_PASS_HZ = 20.0
 MAX_SEED = 2**63 - 1
 _FIRST_CHUNK_FRAMES, _CHUNK_FRAMES = 16, 112  # latent frames: 1.5 s, so that playing starts at once, then 10.4 s
@@ -93,7 +95,8 @@ class SpectralModel(_GeneratorModel):
     def chunks(self, weights: torch.Tensor, n_samples: int, seed: int, variation: float) -> Iterator[np.ndarray]:
         """Consecutive parts of at least `n_samples` samples. Only latents are held for the whole clip, 2.8 kB a second."""
         n_frames = -(-n_samples // (self.autoencoder.config.stride * self.vocoder.config.features.hop_length))
-        yield from self.render(self.compose(weights, n_frames, seed, variation))
+        latents = self.compose(weights, n_frames, seed, variation)
+        yield from self.render(latents, self.find_gain_db(latents[:, :_DRAFT_FRAMES]))  # a longer clip begins as a shorter one
 
     def compose(self, weights: torch.Tensor, n_frames: int, seed: int, variation: float) -> torch.Tensor:
         """Autoencoder latents Tensor[1 x n_frames x latent_dim] for genre weights Tensor[1 x n_genres].
@@ -119,10 +122,21 @@ class SpectralModel(_GeneratorModel):
         noise = [torch.cat([begun[only], _normal(stream, *shape)], 1) for begun, stream, shape in zip(noise, streams[best], more)]
         return self.generator.synthesize(ClipLatents(style[only], pulse[only], noise), mapped[only])[:, :n_frames]
 
-    def render(self, latents: torch.Tensor) -> Iterator[np.ndarray]:
+    def find_gain_db(self, latents: torch.Tensor) -> float:
+        """What brings the loud parts of these latents to `LEVEL_DB`, before any sound is made."""
+        level_db = self.vocoder.estimate_level_db(self.autoencoder.decode_components(latents))
+        return min(MAX_GAIN_DB, LEVEL_DB - float(level_db.quantile(1.0 - LOUD_SHARE)))
+
+    def _set_level(self, log_mel: torch.Tensor, gain_db: float) -> torch.Tensor:
+        """Normalised log-mel with the gain, and no frame above `MAX_LEVEL_DB`."""
+        log_mel = log_mel + gain_db / LOG_MEL_STD_DB
+        excess_db = (self.vocoder.estimate_level_db(log_mel) - MAX_LEVEL_DB).clamp_min(0.0)
+        return log_mel - excess_db[..., None] / LOG_MEL_STD_DB
+
+    def render(self, latents: torch.Tensor, gain_db: float = 0.0) -> Iterator[np.ndarray]:
         """Samples [shape=(n,)] of autoencoder latents Tensor[1 x T x latent_dim], chunk by chunk and without seams.
 
-        With each chunk go as many frames on either side as the networks look at; they are decoded too and cut off. The
+        The gain changes the spectrograms, so that the vocoder gets levels as it learned them. With each chunk go as many frames on either side as the networks look at; they are decoded too and cut off. The
         vocoder's phase accumulates from the beginning on, so it is carried along.
         """
         stride, hop_length = self.autoencoder.config.stride, self.vocoder.config.features.hop_length
@@ -134,6 +148,7 @@ class SpectralModel(_GeneratorModel):
             last = min(n_frames, stop + margin)
             low, high = max(0, first - self.autoencoder.context), min(n_frames, last + self.autoencoder.context)
             log_mel = self.autoencoder.decode(latents[:, low:high])[:, stride * (first - low) : stride * (last - low)]
+            log_mel = self._set_level(log_mel, gain_db)
             samples = self.vocoder(log_mel, cycles)[0].numpy()
             wanted = (stop - start) * stride * hop_length
             samples = samples[(start - first) * stride * hop_length :][:wanted]
@@ -168,14 +183,17 @@ class WaveformModel(_GeneratorModel):
         return self.generator.config.sample_rate_hz
 
     def chunks(self, weights: torch.Tensor, n_samples: int, seed: int, variation: float) -> Iterator[np.ndarray]:
-        """Consecutive parts of at least `n_samples` samples; `variation` scales z."""
+        """Consecutive parts of at least `n_samples` samples; `variation` scales z. The first segment's level sets the gain."""
         n_fade = round(CROSSFADE_S * self.sample_rate_hz)
         rise = np.sin(np.linspace(0.0, np.pi / 2, n_fade, dtype=np.float32)) ** 2
         rng = np.random.default_rng(seed)
-        tail, n_made = None, 0
+        tail, n_made, gain = None, 0, None
         while n_made < n_samples:
             z = variation * _normal(rng, self.generator.config.latent_dim)
-            segment = self.generator(z, weights)[0].numpy().copy()
+            segment = self.generator(z, weights)[0].numpy()
+            if gain is None:
+                gain = 10 ** (LEVEL_DB / 20) / max(float(np.sqrt(np.mean(np.square(segment)))), 1e-3)
+            segment = segment * np.float32(gain)
             if tail is not None:
                 segment[:n_fade] = tail * (1.0 - rise) + segment[:n_fade] * rise
             segment, tail = segment[:-n_fade], segment[-n_fade:]
@@ -273,25 +291,21 @@ class GenreGenerator:
 
 
 class Finisher:
-    """Give a clip that comes in parts its level and its ends.
+    """The last touch to a clip that comes in parts.
 
-    A high pass removes the constant part and rumble; the gain that brings the first part's peak to -1 dB full scale holds
-    for all, a smooth limiter keeps later peaks from going higher, and both ends are faded.
+    A high pass removes the constant part and rumble, a smooth limiter keeps peaks under -1 dB full scale, and both ends are
+    faded.
     """
 
     def __init__(self, n_samples: int, sample_rate_hz: int):
         self.n_left = n_samples
         self._n_samples = n_samples
         self._n_fade = min(round(FADE_S * sample_rate_hz), n_samples // 2)
-        self._gain: float | None = None
         self._high_pass = _HighPass(sample_rate_hz)
 
     def finish(self, samples: np.ndarray) -> np.ndarray:
         """The next part, cut to what is still wanted; float32 [shape=(n,)]."""
-        samples = self._high_pass(samples[: self.n_left])
-        if self._gain is None:
-            self._gain = min(MAX_GAIN, PEAK / max(float(np.abs(samples).max()), 1e-6))
-        samples = _limit(samples * np.float32(self._gain))
+        samples = _limit(self._high_pass(samples[: self.n_left]))
         position = self._n_samples - self.n_left + np.arange(len(samples))
         to_end = np.minimum(position, self._n_samples - 1 - position)
         samples *= np.minimum(1.0, to_end / max(1, self._n_fade)).astype(np.float32)

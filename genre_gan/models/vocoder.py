@@ -139,9 +139,15 @@ class Vocoder(PretrainedModel):
         corrected = magnitude * gain.clamp_max(1.2).exp() * turn * torch.complex(phase.cos(), phase.sin())
         return self._inverse(corrected)
 
+    def estimate_level_db(self, log_mel: Tensor) -> Tensor:
+        """Root mean square of each frame's sound in dB full scale, Tensor[B x T], of normalised log-mel Tensor[B x T x n_mels]."""
+        power = (_mel_power(log_mel) @ self.inverse_filters).clamp_min_(0.0).sum(-1)
+        size = self.window.square().sum() * len(self.window) / 2  # Parseval: both halves of the spectrum, windowed
+        return 10.0 * (power / size).clamp_min(1e-10).log10()
+
     def estimate_magnitude(self, log_mel: Tensor) -> Tensor:
         """Magnitudes Tensor[B x T x n_bins] by non-negative least squares, with multiplicative updates (Lee & Seung 2001)."""
-        mel_power = 10.0 ** (denormalize_log_mel(log_mel.float()).clamp_max(50.0) / 10.0)
+        mel_power = _mel_power(log_mel)
         power = (mel_power @ self.inverse_filters).clamp_min_(1e-9)
         wanted = mel_power @ self.filters
         for _ in range(_LEAST_SQUARES_STEPS):
@@ -200,6 +206,10 @@ class Vocoder(PretrainedModel):
         settings = self.config.features
         spectrum = torch.stft(samples, settings.n_fft, settings.hop_length, window=self.window, return_complex=True)
         return spectrum.transpose(1, 2)
+
+
+def _mel_power(log_mel: Tensor) -> Tensor:
+    return 10.0 ** (denormalize_log_mel(log_mel.float()).clamp_max(50.0) / 10.0)
 
 
 def _unit(values: Tensor) -> tuple[Tensor, Tensor]:
