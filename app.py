@@ -607,7 +607,7 @@ def add_classify_tab(models: Models) -> tuple[gr.Audio, dict]:
 def add_about_tab(models: Models) -> None:
     """Build the tab: what this is, its use from code, and the tables and curves that stand in `training/results`."""
     gr.Markdown(ABOUT.format(weights=models.in_use(), python=PYTHON_SNIPPET, client=CLIENT_SNIPPET, http=HTTP_SNIPPET))
-    for path in sorted(RESULTS.glob("*.md"), key=lambda path: (path.stem != "report", path)):
+    for path in sorted(RESULTS.rglob("*.md"), key=lambda path: (path.stem != "report", path)):
         text = re.sub(r"!\[([^]]*)\]\([^)]*\)", r"*\1: see the pictures below*", path.read_text(encoding="utf-8"))
         with gr.Accordion(text.lstrip("# \n").partition("\n")[0] or path.stem, open=False):
             gr.Markdown(text)

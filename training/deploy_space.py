@@ -31,7 +31,7 @@ HEADER = {
     "models": "models", "datasets": "datasets", "tags": "tags",
 }
 SETTINGS = {*HEADER.values(), "variables"}
-RESULTS = (".md", ".json", ".png")  # what the About tab shows
+RESULTS = (".md", ".png")  # what the About tab shows
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -71,12 +71,16 @@ def space_readme(settings: dict[str, Any], readme: str) -> str:
 
 
 def space_files(settings: dict[str, Any], root: Path = ROOT) -> dict[str, bytes | Path]:
-    """Every file of the Space by its path there: the app, the package with its weights, and the results that the app shows."""
+    """Every file of the Space by its path there: the app, the package with its weights, and the results that the app or the
+    README show.
+    """
+    readme = (root / "README.md").read_text(encoding="utf-8")
     package = [path for path in (root / "genre_gan").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    results = [path for path in (root / "training" / "results").glob("*") if path.suffix in RESULTS]
-    chosen = [root / settings["app_file"], root / "requirements.txt", root / "LICENSE", *package, *results]
+    results = [path for path in (root / "training" / "results").rglob("*") if path.suffix in RESULTS]
+    linked = [root / name for name in re.findall(r"\]\(([\w./-]+)\)", readme) if (root / name).is_file()]
+    chosen = {root / settings["app_file"], root / "requirements.txt", root / "LICENSE", *package, *results, *linked}
     contents: dict[str, bytes | Path] = {p.relative_to(root).as_posix(): p for p in sorted(chosen) if not p.name.startswith(".")}
-    contents["README.md"] = space_readme(settings, (root / "README.md").read_text(encoding="utf-8")).encode()
+    contents["README.md"] = space_readme(settings, readme).encode()
     return contents
 
 
