@@ -381,7 +381,9 @@ def test_the_space_has_what_it_needs_runs_and_is_updated(hub, client, environmen
     space, files = hub.repos["space", "anna/demo"], hub.files("anna/demo", "space")
     assert (space.sdk, space.hardware) == ("gradio", "cpu-basic")
     assert space.variables == {"GENRE_GAN_MODEL": "anna/genre-gan-mel", "GENRE_GAN_CLASSIFIER": "anna/genre-gan-lstm"}
-    outside = {path for path in files if not path.startswith(("genre_gan/", "training/results/"))}
+    linked = set(re.findall(r"\]\(((?:tests|training)/[\w./-]+)\)", files["README.md"].decode()))
+    assert linked and linked <= set(files)
+    outside = {path for path in files if not path.startswith(("genre_gan/", "training/results/", "tests/screenshots/"))}
     assert outside == {"app.py", "requirements.txt", "LICENSE", "README.md"}
     assert not any("__pycache__" in path or path.endswith((".wav", ".mp3")) for path in files)
     for path, data in files.items():
