@@ -11,8 +11,8 @@ GANs (500); both stand in every file and above the table.
 Two protocols. `segment` is the report's: slices are shuffled whatever their track, so a track stands on both sides, and the GANs
 train on all tracks. `artist` is honest: artists are kept apart, and the GANs see the training side alone.
 
-The extra rows ask whether data from `--best-generator` helps. They need the data and the split that this generator was trained
-with, else it has heard the validation tracks; for the packaged `mel` these are
+The extra rows ask whether data from `--best-generator` helps, and run when they are named. They need the data and the split that
+this generator was trained with, else it has heard the validation tracks; for the packaged `mel` these are
 
     python training/reproduce.py --data path/to/gtzan --data path/to/emotify --only extra --output-dir runs/extra
 """
@@ -176,7 +176,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cache-dir", type=Path, help="where features are kept (default: ~/.cache/genre_gan)")
     parser.add_argument("--output-dir", type=Path, default=Path(__file__).parent / "results", help="(default: %(default)s)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/report"), help="where trained GANs are kept (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", metavar="ROW", help=f"rows by name, or groups of them ({', '.join(GROUPS)})")
+    parser.add_argument("--only", nargs="+", metavar="ROW", help=f"rows by name, or groups of them ({', '.join(GROUPS)}; "
+                        "default: all but extra)")
     parser.add_argument("--genres", nargs="+", metavar="GENRE", help="these genres of the data alone")
     parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, help="(default: segment artist; of the extra rows fold)")
     parser.add_argument("--seeds", type=positive_int, metavar="N", help="run seeds 0 to N-1 (default: 3, extra rows 5)")
@@ -463,7 +464,8 @@ def read_result(path: Path, settings: dict) -> dict:
 
 
 def reproduce(args: argparse.Namespace) -> None:
-    rows = [row for row in ROWS if not args.only or row.name in args.only or row.group in args.only]
+    only = args.only or GROUPS[:-1]
+    rows = [row for row in ROWS if row.name in only or row.group in only]
     plan = [
         (row, protocol, seed) for row in rows for protocol in args.protocols or row.protocols for seed in range(args.seeds or row.seeds)
     ]
