@@ -45,7 +45,8 @@ def items(genre_ids, tracks, n_frames=4, offset=0.0) -> Items:
     return Items(features.astype(np.float32) + np.float32(offset), np.full(len(genre_ids), n_frames), genre_ids, np.array(tracks))
 
 
-def test_rows_run_once_and_the_page_shows_them_beside_the_report(command, tmp_path, capsys):
+def test_rows_run_once_and_the_page_shows_them_beside_the_report(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["training/reproduce.py", *command])
     only = ["--only", "LSTM_ADAM_50_no_segment", "LSTM2_FCN_4S_GAN_segment", "future"]
     reproduce.main([*command, *only])
     found = results(tmp_path)
@@ -63,7 +64,7 @@ def test_rows_run_once_and_the_page_shows_them_beside_the_report(command, tmp_pa
 
     page = (tmp_path / "results" / "report.md").read_text()
     assert "| LSTM2_FCN_4S_GAN_segment | 1+1 | 2 | 1.2787 | 0.55 | 0.454 |" in page
-    assert "--scale 0.02 --gan-scale 0.002" in page and "on 10 tracks" in page
+    assert "--scale 0.02 --gan-scale 0.002" in page and "On 10 tracks" in page
     pictures = {path.name for path in (tmp_path / "results").glob("*.png")}
     assert pictures == {"report-figure5.png", "report-figure8.png", "report-gans.png", "report-confusion.png"}
     assert all(f"({name})" in page for name in pictures)
