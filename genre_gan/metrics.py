@@ -111,15 +111,23 @@ def hum_db(clips: Sequence[Clip]) -> float:
     return float((level_db - surroundings)[5:-5].max())
 
 
+def spectral_convergence(copy: Clip, original: Clip, n_fft: int = 2048) -> float:
+    """Distance of two magnitude spectrograms, relative to the size of the original's (Arik et al. 2018)."""
+    made, wanted = _magnitudes(copy, original, n_fft)
+    return float(np.linalg.norm(made - wanted) / max(np.linalg.norm(wanted), 1e-9))
+
+
 def spectral_error_db(copy: Clip, original: Clip, n_fft: int = 2048, floor_db: float = -60.0) -> float:
     """Mean distance in dB of two spectrograms; what lies under `floor_db` below the original's loudest value counts as equal."""
-    n_samples = min(len(copy.samples), len(original.samples))
-    window, levels_db = np.hanning(n_fft), []
-    for clip in (copy, original):
-        frames = np.lib.stride_tricks.sliding_window_view(clip.samples[:n_samples], n_fft)[:: n_fft // 4]
-        levels_db.append(20.0 * np.log10(np.abs(np.fft.rfft(frames * window)) + 1e-9))
+    levels_db = [20.0 * np.log10(magnitudes + 1e-9) for magnitudes in _magnitudes(copy, original, n_fft)]
     floor = levels_db[1].max() + floor_db
     return float(np.abs(np.maximum(levels_db[0], floor) - np.maximum(levels_db[1], floor)).mean())
+
+
+def _magnitudes(copy: Clip, original: Clip, n_fft: int) -> list[np.ndarray]:
+    n_samples = min(len(copy.samples), len(original.samples))
+    frames = [np.lib.stride_tricks.sliding_window_view(clip.samples[:n_samples], n_fft)[:: n_fft // 4] for clip in (copy, original)]
+    return [np.abs(np.fft.rfft(part * np.hanning(n_fft))) for part in frames]
 
 
 def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import pytest
 from genre_gan import Clip
 from genre_gan.metrics import (
     copied_share, frechet_distance, hum_db, is_clipped, is_silent, kernel_distance, mean_and_interval, nearest_distances,
-    spectral_error_db, within_genre_distance,
+    spectral_convergence, spectral_error_db, within_genre_distance,
 )
 
 RATE_HZ = 22_050
@@ -56,6 +56,7 @@ def test_a_copy_at_half_the_level_is_six_decibels_off():
     noise = np.random.default_rng(0).standard_normal(RATE_HZ).astype(np.float32)
     assert spectral_error_db(Clip(0.5 * noise, RATE_HZ), Clip(noise, RATE_HZ)) == pytest.approx(6.02, abs=0.1)
     assert spectral_error_db(Clip(noise, RATE_HZ), Clip(noise, RATE_HZ)) == 0.0
+    assert spectral_convergence(Clip(0.5 * noise, RATE_HZ), Clip(noise, RATE_HZ)) == pytest.approx(0.5, abs=1e-3)
 
 
 def test_intervals_hold_the_mean_and_sets_are_checked():

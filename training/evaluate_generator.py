@@ -12,14 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
 
+import librosa
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from genre_gan import Clip, GenreClassifier, GenreGenerator
@@ -37,11 +39,12 @@ from genre_gan.metrics import (
     mean_and_interval,
     mean_spectrum_db,
     nearest_distances,
+    spectral_convergence,
     spectral_error_db,
     within_genre_distance,
 )
 from genre_gan.models.autoencoder import Autoencoder
-from genre_gan.models.vocoder import Vocoder, VocoderConfig, normalize_log_mel
+from genre_gan.models.vocoder import Vocoder, normalize_log_mel
 from genre_gan.plots import mel_figure, save_figure, spectra_figure
 from genre_gan.store import FeatureStore
 from training.loop import positive_int, run_script
@@ -78,6 +81,7 @@ class Row:
     clipped: float
     hum_db: float
     error_db: float | None
+    convergence: float | None
     by_genre: dict[str, float]
 
 
@@ -115,9 +119,9 @@ def copy_clips(source: Clips, make_copy, name: str) -> Clips:
     return Clips([make_copy(clip) for clip in tqdm(source.clips, desc=name, unit="clip", leave=False)], source.genres, source.clips)
 
 
-def vocoder_copy(vocoder: Vocoder, autoencoder: Autoencoder | None = None):
-    """A function that copies a clip through the vocoder, or through an autoencoder's latents as well."""
-    extractor = FeatureExtractor(vocoder.config.features)
+def mel_copy(features: FeatureConfig, invert: Callable[[Tensor], Tensor], autoencoder: Autoencoder | None = None):
+    """A function that copies a clip through its spectrogram, and through an autoencoder's latents as well."""
+    extractor = FeatureExtractor(features)
 
     @torch.inference_mode()
     def make_copy(clip: Clip) -> Clip:
@@ -125,14 +129,21 @@ def vocoder_copy(vocoder: Vocoder, autoencoder: Autoencoder | None = None):
         if autoencoder is not None:
             stride = autoencoder.config.stride
             log_mel = autoencoder.decode(autoencoder.encode(log_mel[:, : log_mel.shape[1] // stride * stride]))
-        return Clip(vocoder(log_mel)[0].numpy(), clip.sample_rate_hz)
+        return Clip(invert(log_mel)[0].numpy(), clip.sample_rate_hz)
 
     return make_copy
 
 
-def griffin_lim(features: FeatureConfig) -> Vocoder:
-    """Non-negative least squares and fast Griffin-Lim, which is what an untrained vocoder does."""
-    return Vocoder(VocoderConfig(features, dim=8, hidden_dim=8, n_layers=1, n_iterations=GRIFFIN_LIM_STEPS)).eval()
+def griffin_lim(vocoder: Vocoder) -> Callable[[Tensor], Tensor]:
+    """What people do without a network: non-negative least squares, then fast Griffin-Lim from random phases."""
+    features = vocoder.config.features
+
+    def invert(log_mel: Tensor) -> Tensor:
+        magnitude = vocoder.estimate_magnitude(log_mel)[0].T.numpy()
+        samples = librosa.griffinlim(magnitude, n_iter=GRIFFIN_LIM_STEPS, hop_length=features.hop_length, random_state=0)
+        return torch.from_numpy(samples)[None]
+
+    return invert
 
 
 def generated_clips(generator: GenreGenerator, genres: Iterable[str], args: argparse.Namespace) -> Clips:
@@ -179,9 +190,14 @@ class Bench:
             silent=float(np.mean([is_silent(clip) for clip in clips.clips])),
             clipped=float(np.mean([is_clipped(clip) for clip in clips.clips])),
             hum_db=hum_db(clips.clips),
-            error_db=None if clips.originals is None else float(np.mean(list(map(spectral_error_db, clips.clips, clips.originals)))),
+            error_db=_mean_against_originals(spectral_error_db, clips),
+            convergence=_mean_against_originals(spectral_convergence, clips),
             by_genre={genre: float(hits[genres == genre].mean()) for genre in dict.fromkeys(clips.genres)},
         )
+
+
+def _mean_against_originals(distance: Callable[[Clip, Clip], float], clips: Clips) -> float | None:
+    return None if clips.originals is None else float(np.mean(list(map(distance, clips.clips, clips.originals))))
 
 
 def _ids(clips: Clips) -> np.ndarray:
@@ -201,16 +217,19 @@ def to_markdown(rows: list[Row], args: argparse.Namespace, command: str) -> str:
         "the genre asked for, with a 95 % interval (chance is one over the number of genres). Fréchet and kernel distance "
         "(KAD, x 1000): to the reference. Diversity: distance within a genre, real unseen music being 1. Copied: share of "
         "clips nearer to the reference than 95 % of unseen clips are, which is 0.05 for music that copies nothing. Hum: the "
-        "strongest lasting peak of the average spectrum. Error: mean distance of a copy's spectrogram to the original's.",
+        "strongest lasting peak of the average spectrum. Error and convergence (SC, relative): distance of a copy's spectrogram to the "
+        "original's, on levels and on magnitudes. Griffin-Lim: non-negative least squares and "
+        f"{GRIFFIN_LIM_STEPS} steps of the fast variant from random phases.",
         "",
-        "| clips | n | consistency | Fréchet | kernel | diversity | copied | silent | clipped | hum (dB) | error (dB) |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| clips | n | consistency | Fréchet | kernel | diversity | copied | silent | clipped | hum (dB) | error (dB) | SC |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         lines.append(
             f"| {row.name} | {row.n} | {row.consistency:.2f} ({row.consistency_low:.2f} to {row.consistency_high:.2f}) "
             f"| {row.frechet:.1f} | {row.kernel:.0f} | {row.diversity:.2f} | {row.copied:.2f} | {row.silent:.2f} "
-            f"| {row.clipped:.2f} | {row.hum_db:.1f} | {'' if row.error_db is None else format(row.error_db, '.2f')} |"
+            f"| {row.clipped:.2f} | {row.hum_db:.1f} "
+            + ("| | |" if row.error_db is None else f"| {row.error_db:.2f} | {row.convergence:.3f} |")
         )
     genres = list(rows[0].by_genre)
     lines += ["", "Consistency by genre:", "", "| clips | " + " | ".join(genres) + " |", "|---" * (len(genres) + 1) + "|"]
@@ -242,12 +261,13 @@ def evaluate(args: argparse.Namespace) -> None:
     bench = Bench(judge, sets[REFERENCE], sets[UNSEEN])
     if isinstance(main.model, SpectralModel):
         model = main.model
-        plain = griffin_lim(model.vocoder.config.features)
+        features, untrained = model.vocoder.config.features, Vocoder(replace(model.vocoder.config, n_layers=1)).eval()
         for name, copy in {
-            "vocoder's copy": vocoder_copy(model.vocoder),
-            "autoencoder's and vocoder's copy": vocoder_copy(model.vocoder, model.autoencoder),
-            "Griffin-Lim's copy": vocoder_copy(plain),
-            "autoencoder's and Griffin-Lim's copy": vocoder_copy(plain, model.autoencoder),
+            "vocoder's copy": mel_copy(features, model.vocoder),
+            "untrained vocoder's copy": mel_copy(features, untrained),
+            "Griffin-Lim's copy": mel_copy(features, griffin_lim(model.vocoder)),
+            "autoencoder's and vocoder's copy": mel_copy(features, model.vocoder, model.autoencoder),
+            "autoencoder's and Griffin-Lim's copy": mel_copy(features, griffin_lim(model.vocoder), model.autoencoder),
         }.items():
             sets[name] = copy_clips(sets[UNSEEN], copy, name)
     sets["white noise"] = noise_clips(sets[UNSEEN])
