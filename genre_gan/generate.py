@@ -35,7 +35,6 @@ HIGH_PASS_HZ = 20.0
 MAX_SEED = 2**63 - 1
 _FIRST_CHUNK_FRAMES, _CHUNK_FRAMES = 16, 112  # latent frames: 1.5 s, so that playing starts at once, then 10.4 s
 N_DRAFTS, _DRAFT_FRAMES = 6, 64
-TRUNCATION = 0.75  # of the style at a variation of 1: the rarer styles are the poorer ones
 _N_STYLES = 256  # from which the mean style of a genre is taken
 
 
@@ -108,7 +107,7 @@ class SpectralModel(_GeneratorModel):
         mapped = self.generator.map_style(style, weights.expand(N_DRAFTS, -1))
         styles = _normal(np.random.default_rng(0), _N_STYLES, config.style_dim)[0]
         mean = self.generator.map_style(styles, weights.expand(_N_STYLES, -1)).mean(0, keepdim=True)
-        mapped = mean + TRUNCATION * variation * (mapped - mean)
+        mapped = mean + variation * (mapped - mean)
         # one stream of noise for each draft and level: a longer clip begins as a shorter one does
         streams = [draft.spawn(config.n_levels) for draft in rng.spawn(N_DRAFTS)]
         shapes = noise_shapes(config, _DRAFT_FRAMES)

@@ -30,7 +30,7 @@ from training.loop import Run, add_common_arguments, positive_int, run_script, s
 
 EMA_DECAY = 0.998
 LATENT_NOISE = 0.05
-DIFFERENCE_WEIGHT, ADVERSARIAL_WEIGHT, FEATURE_WEIGHT = 0.5, 0.02, 0.1
+DIFFERENCE_WEIGHT, ADVERSARIAL_WEIGHT, FEATURE_WEIGHT = 0.5, 0.05, 0.5
 N_FIT_BATCHES = 100  # from which the components are taken
 PREVIEW_FRAMES = 432  # 5 s, a multiple of the stride
 

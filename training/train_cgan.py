@@ -52,7 +52,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     mel.add_argument("--judge", type=Path, metavar="FOLDER", help="of genre, on latents (default: the packaged one)")
     mel.add_argument("--vocoder", type=Path, metavar="FOLDER", help="(default: the packaged one)")
     mel.add_argument("--d-width", type=positive_int, default=384, help="of D's layers (default: %(default)s)")
-    mel.add_argument("--guidance", type=float, default=1.0, help="weight of what the judge hears (default: %(default)s)")
+    mel.add_argument("--guidance", type=float, default=0.2, help="weight of what the judge hears (default: %(default)s)")
     mel.add_argument("--penalty", type=float, default=1.0, help="weight of the gradient penalty (default: %(default)s)")
     waveform = parser.add_argument_group("fcn and cnn alone")
     length = waveform.add_mutually_exclusive_group()

@@ -44,7 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--n-layers", type=positive_int, default=6, help="ConvNeXt blocks (default: %(default)s)")
     model.add_argument("--crop-frames", type=positive_int, default=64, help="length of a crop in mel frames (default: %(default)s)")
     model.add_argument("--learning-rate", type=float, default=5e-4, help="(default: %(default)s)")
-    model.add_argument("--adversarial-from", type=int, default=500, metavar="STEP", help="when D joins (default: %(default)s)")
+    model.add_argument("--adversarial-from", type=int, default=800, metavar="STEP", help="when D joins (default: %(default)s)")
     model.add_argument("--autoencoder", type=Path, metavar="FOLDER", help="learn half of each batch from this one's copies of the "
                        "spectrograms, which are what the generator's music comes as")
     return parser.parse_args(argv)
