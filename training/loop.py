@@ -45,7 +45,7 @@ from training.tracking import HISTORY_NAME, TRACKERS, Log, check_tracker
 _FREE_ON_RESUME = {
     "data", "output_dir", "cache_dir", "max_steps", "epochs", "resume", "overwrite", "keep_checkpoints", "checkpoint_every",
     "preview_every", "log_every", "tracker", "push_to_hub", "private", "revision", "mixed_precision", "learning_rate", "autoencoder",
-    "judge", "guidance", "vocoder",
+    "judge", "guidance", "vocoder", "adversarial_from",
 }
 # What a run leaves in its folder, and --overwrite deletes.
 _LEFT_BY_RUNS = ("checkpoints", "previews", "logs", "model", SETTINGS_NAME, HISTORY_NAME, CURVE_NAME, "result.json")
