@@ -22,7 +22,7 @@ from genre_gan.dataset import DEFAULT_DATASET
 from genre_gan.genres import GENRES
 from training.loop import positive_int
 
-STEPS = {"autoencoder": 7000, "judge": 300, "vocoder": 2500, "mel": 10_000, "fcn": 600, "cnn": 400}
+STEPS = {"autoencoder": 7000, "judge": 300, "vocoder": 1250, "mel": 10_000, "fcn": 600, "cnn": 400}
 
 
 PARTS = ("autoencoder", "judge", "vocoder")  # of the spectral generator

@@ -44,14 +44,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--n-layers", type=positive_int, default=6, help="ConvNeXt blocks (default: %(default)s)")
     model.add_argument("--crop-frames", type=positive_int, default=64, help="length of a crop in mel frames (default: %(default)s)")
     model.add_argument("--learning-rate", type=float, default=5e-4, help="(default: %(default)s)")
-    model.add_argument("--adversarial-from", type=int, metavar="STEP", help="when discriminators join (default: never)")
+    model.add_argument("--adversarial-from", type=int, default=500, metavar="STEP", help="when D joins (default: %(default)s)")
     model.add_argument("--autoencoder", type=Path, metavar="FOLDER", help="learn half of each batch from this one's copies of the "
                        "spectrograms, which are what the generator's music comes as")
     return parser.parse_args(argv)
 
 
 class VocoderTask:
-    """Spectral losses; from a given step on, if any, hinge losses against spectrogram discriminators as well.
+    """Spectral losses from the start; from a given step on, hinge losses against spectrogram discriminators as well.
 
     A step uses two resolutions of the spectral loss and one discriminator in turn: more steps fit into the same time.
     """
@@ -84,8 +84,7 @@ class VocoderTask:
             real, log_mel = self._copy_half(real, log_mel, batch.share.start % 2)
         with self.run.accelerator.autocast():
             fake = self.vocoder(log_mel)
-        begins = self.run.args.adversarial_from
-        adversarial = begins is not None and step >= begins
+        adversarial = step >= self.run.args.adversarial_from
         judge = self.discriminator.members[step % len(self.discriminator.members)]
         values = train_discriminator(self.run, judge, self.optimizer_d, real, fake, batch.weight) if adversarial else {}
 
