@@ -124,7 +124,7 @@ class SpectralModel(_GeneratorModel):
     def find_gain_db(self, latents: torch.Tensor) -> float:
         """What brings the loud parts of these latents to `LEVEL_DB`, before any sound is made."""
         level_db = self.vocoder.estimate_level_db(self.autoencoder.decode_components(latents))
-        return min(MAX_GAIN_DB, LEVEL_DB - float(level_db.quantile(1.0 - LOUD_SHARE)))
+        return _gain_db(float(level_db.quantile(1.0 - LOUD_SHARE)))
 
     def _set_level(self, log_mel: torch.Tensor, gain_db: float) -> torch.Tensor:
         """Normalised log-mel with the gain, and no frame above `MAX_LEVEL_DB`."""
@@ -135,8 +135,9 @@ class SpectralModel(_GeneratorModel):
     def render(self, latents: torch.Tensor, gain_db: float = 0.0) -> Iterator[np.ndarray]:
         """Samples [shape=(n,)] of autoencoder latents Tensor[1 x T x latent_dim], chunk by chunk and without seams.
 
-        The gain changes the spectrograms, so that the vocoder gets levels as it learned them. With each chunk go as many frames on either side as the networks look at; they are decoded too and cut off. The
-        vocoder's phase accumulates from the beginning on, so it is carried along.
+        The gain changes the spectrograms, so that the vocoder gets levels as it learned them. With each chunk go as many
+        frames on either side as the networks look at; they are decoded too and cut off. The vocoder's phase accumulates from
+        the beginning on, so it is carried along.
         """
         stride, hop_length = self.autoencoder.config.stride, self.vocoder.config.features.hop_length
         n_frames, margin = latents.shape[1], -(-self.vocoder.context_frames // stride)
@@ -191,8 +192,8 @@ class WaveformModel(_GeneratorModel):
             z = variation * _normal(rng, self.generator.config.latent_dim)
             segment = self.generator(z, weights)[0].numpy()
             if gain is None:
-                gain = 10 ** (LEVEL_DB / 20) / max(float(np.sqrt(np.mean(np.square(segment)))), 1e-3)
-            segment = segment * np.float32(gain)
+                gain = np.float32(10 ** (_gain_db(10 * np.log10(np.mean(np.square(segment)) + 1e-10)) / 20))
+            segment = segment * gain
             if tail is not None:
                 segment[:n_fade] = tail * (1.0 - rise) + segment[:n_fade] * rise
             segment, tail = segment[:-n_fade], segment[-n_fade:]
@@ -326,6 +327,11 @@ class _HighPass:
 
         filtered, self._state = lfilter(*self._coefficients, samples, zi=self._state)
         return filtered.astype(np.float32)
+
+
+def _gain_db(level_db: float) -> float:
+    """What brings loud parts of this level to `LEVEL_DB`, up to `MAX_GAIN_DB`."""
+    return min(MAX_GAIN_DB, LEVEL_DB - level_db)
 
 
 def _limit(samples: np.ndarray) -> np.ndarray:

@@ -14,7 +14,8 @@ train on all tracks. `artist` is honest: artists are kept apart, and the GANs se
 The extra rows ask whether data from `--best-generator` helps, and run when they are named. They need the data and the split that
 this generator was trained with, else it has heard the validation tracks; for the packaged `mel` these are
 
-    python training/reproduce.py --data path/to/gtzan --data path/to/emotify --only extra --output-dir runs/extra
+    python training/reproduce.py --data path/to/gtzan --data path/to/emotify --genres blues classical country disco hiphop \\
+        jazz metal pop reggae rock --only extra --output-dir runs/extra
 """
 
 from __future__ import annotations
