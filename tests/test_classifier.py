@@ -8,10 +8,10 @@ import torch
 
 from genre_gan import Clip, GenreClassifier
 from genre_gan.classify import pool_slices
+from genre_gan.data.cache import Segments
 from genre_gan.features import FeatureConfig
 from genre_gan.models.lstm import GenreLSTM, LSTMConfig
 from genre_gan.models.summary import SummaryKernel, summarise, summary_sizes
-from genre_gan.store import Segments
 from tests.conftest import synthesize, write_music_folder
 from training import evaluate_classifier, train_lstm
 from training.not_music import KINDS, make_not_music

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from genre_gan.dataset import DataError, artist_folds, load_tracks, published_split, split_segments, split_tracks
+from genre_gan.data.cache import FeatureStore
+from genre_gan.data.sources import DataError, load_tracks
+from genre_gan.data.splits import artist_folds, published_split, split_segments, split_tracks
 from genre_gan.features import FeatureConfig
-from genre_gan.store import FeatureStore
 from tests.conftest import write_music_folder
 
 

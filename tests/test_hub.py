@@ -26,7 +26,8 @@ import torch
 import yaml
 
 from genre_gan import GenreClassifier, GenreGenerator
-from genre_gan.dataset import DataError, load_tracks, split_tracks
+from genre_gan.data.sources import DataError, load_tracks
+from genre_gan.data.splits import split_tracks
 from genre_gan.hub import HubError, push_model_folder, resolve_model_folder
 from genre_gan.model_card import model_card
 from genre_gan.models.waveform import WaveformGenerator

@@ -2,9 +2,18 @@ import numpy as np
 import pytest
 
 from genre_gan import Clip
-from genre_gan.metrics import (
-    copied_share, frechet_distance, hum_db, is_clipped, is_silent, kernel_distance, mean_and_interval, nearest_distances,
-    spectral_convergence, spectral_error_db, within_genre_distance,
+from genre_gan.evaluation.metrics import (
+    copied_share,
+    frechet_distance,
+    hum_db,
+    is_clipped,
+    is_silent,
+    kernel_distance,
+    mean_and_interval,
+    nearest_distances,
+    spectral_convergence,
+    spectral_error_db,
+    within_genre_distance,
 )
 
 RATE_HZ = 22_050

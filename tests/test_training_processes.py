@@ -15,11 +15,20 @@ import psutil
 import pytest
 import torch
 
-from genre_gan.dataset import load_tracks
+from genre_gan.data.cache import FeatureStore
+from genre_gan.data.sources import load_tracks
 from genre_gan.features import FeatureConfig
-from genre_gan.store import FeatureStore
 from tests.training_runs import (
-    ROOT, TIMEOUT_S, TINY, TrainingProcess, assert_same, newest_state, start_ranks, tiny_arguments, train, write_tiny_data,
+    ROOT,
+    TIMEOUT_S,
+    TINY,
+    TrainingProcess,
+    assert_same,
+    newest_state,
+    start_ranks,
+    tiny_arguments,
+    train,
+    write_tiny_data,
 )
 from training.batches import CropLoader, SegmentLoader
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genre_gan.dataset import Split, split_segments, split_tracks
-from genre_gan.store import FeatureStore, LatentStore, Segments
+from genre_gan.data.cache import FeatureStore, LatentStore, Segments
+from genre_gan.data.splits import Split, split_segments, split_tracks
 
 if TYPE_CHECKING:
     from training.loop import Run

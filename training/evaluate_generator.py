@@ -26,10 +26,10 @@ from tqdm.auto import tqdm
 
 from genre_gan import Clip, GenreClassifier, GenreGenerator
 from genre_gan.audio import write_bytes
-from genre_gan.dataset import DEFAULT_DATASET, PROTOCOLS, load_tracks, split_tracks
-from genre_gan.features import FeatureConfig, FeatureExtractor
-from genre_gan.generate import SpectralModel
-from genre_gan.metrics import (
+from genre_gan.data.cache import FeatureStore
+from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
+from genre_gan.data.splits import PROTOCOLS, split_tracks
+from genre_gan.evaluation.metrics import (
     copied_share,
     frechet_distance,
     hum_db,
@@ -43,10 +43,11 @@ from genre_gan.metrics import (
     spectral_error_db,
     within_genre_distance,
 )
+from genre_gan.features import FeatureConfig, FeatureExtractor
+from genre_gan.generate import SpectralModel
 from genre_gan.models.autoencoder import Autoencoder
 from genre_gan.models.vocoder import Vocoder, normalize_log_mel
 from genre_gan.plots import mel_figure, save_figure, spectra_figure
-from genre_gan.store import FeatureStore
 from training.loop import positive_int, run_script
 from training.processes import launch_command
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from genre_gan.data.cache import LatentStore
 from genre_gan.generate import GenreGenerator, SpectralModel
 from genre_gan.models.autoencoder import Autoencoder
 from genre_gan.models.judge import LatentJudge
 from genre_gan.models.latent_gan import ClipLatents, LatentDiscriminator, LatentGANConfig, LatentGenerator, noise_shapes
 from genre_gan.models.vocoder import Vocoder
-from genre_gan.store import LatentStore
 from training.batches import Batch, CropLoader, count_steps
 from training.loop import Run, update_average
 from training.previews import write_previews

@@ -30,12 +30,13 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from genre_gan.audio import write_bytes
-from genre_gan.dataset import DEFAULT_DATASET, PROTOCOLS, Split, load_tracks
+from genre_gan.data.cache import FeatureStore
+from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
+from genre_gan.data.splits import PROTOCOLS, Split
 from genre_gan.features import FeatureConfig
 from genre_gan.generate import SpectralModel, WaveformModel
 from genre_gan.hub import CURVE_NAME, SETTINGS_NAME, check_can_push, push_model_folder
 from genre_gan.pretrained import PretrainedModel
-from genre_gan.store import FeatureStore
 from training.checkpoints import Checkpoint, Checkpoints, restore
 from training.errors import TrainingError
 from training.processes import COLLECTIVE_TIMEOUT, LifeSigns, launch_command, meet_anew, processes_asked_for

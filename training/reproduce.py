@@ -37,12 +37,13 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from genre_gan.audio import SAMPLE_RATE_HZ, write_bytes
-from genre_gan.dataset import DEFAULT_DATASET, DataError, load_tracks, split_segments, split_tracks
+from genre_gan.data.cache import FeatureStore, Segments
+from genre_gan.data.sources import DEFAULT_DATASET, DataError, load_tracks
+from genre_gan.data.splits import split_segments, split_tracks
 from genre_gan.features import FeatureConfig
 from genre_gan.generate import GenreGenerator
 from genre_gan.models.lstm import GenreLSTM, LSTMConfig
 from genre_gan.models.waveform import WaveformGANConfig
-from genre_gan.store import FeatureStore, Segments
 from training.batches import pick
 from training.loop import positive_int, run_script
 from training.processes import launch_command

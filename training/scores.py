@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from genre_gan.classify import pool_slices
-from genre_gan.dataset import TrackSet, artist_folds, published_split
-from genre_gan.store import Segments
+from genre_gan.data.cache import Segments
+from genre_gan.data.sources import TrackSet
+from genre_gan.data.splits import artist_folds, published_split
 
 
 def folds_without_faults(tracks: TrackSet) -> np.ndarray:

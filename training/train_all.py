@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the project need not be installed
 
-from genre_gan.dataset import DEFAULT_DATASET
+from genre_gan.data.sources import DEFAULT_DATASET
 from genre_gan.genres import GENRES
 from training.loop import positive_int
 

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genre_gan.dataset import split_tracks
+from genre_gan.data.cache import FeatureStore
+from genre_gan.data.splits import split_tracks
 from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.models.autoencoder import Autoencoder, AutoencoderConfig, MelDiscriminator
 from genre_gan.models.vocoder import LOG_MEL_STD_DB, denormalize_log_mel, normalize_log_mel
 from genre_gan.plots import level_figure, save_figure
-from genre_gan.store import FeatureStore
 from training.adversarial import adversarial_losses, train_discriminator
 from training.batches import CropLoader, count_steps
 from training.loop import Run, add_common_arguments, positive_int, run_script, save_and_push, training_record, update_average

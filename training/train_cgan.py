@@ -21,14 +21,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need
 
 import numpy as np
 
-from genre_gan.dataset import Split, split_tracks
+from genre_gan.data.cache import FeatureStore, LatentStore
+from genre_gan.data.splits import Split, split_tracks
 from genre_gan.features import FeatureConfig
 from genre_gan.hub import packaged_weights
 from genre_gan.models.autoencoder import Autoencoder
 from genre_gan.models.judge import LatentJudge
 from genre_gan.models.vocoder import Vocoder
 from genre_gan.models.waveform import ACTIVATIONS, MODELS
-from genre_gan.store import FeatureStore, LatentStore
 from training.latent_task import SPEEDS, LatentGANTask
 from training.loop import Run, add_common_arguments, positive_int, run_script, save_and_push, training_record
 from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask

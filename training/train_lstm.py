@@ -26,11 +26,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genre_gan.audio import load_audio, write_bytes
-from genre_gan.dataset import N_FOLDS, Split
+from genre_gan.data.cache import FeatureStore, Segments
+from genre_gan.data.splits import N_FOLDS, Split
 from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.models.lstm import POOLINGS, GenreLSTM, LSTMConfig, relative_level, summarise_windows
 from genre_gan.models.summary import summarise
-from genre_gan.store import FeatureStore, Segments
 from training.batches import Batch, Loader, SegmentLoader, count_steps, split_store
 from training.loop import Run, add_common_arguments, run_script, save_and_push, training_record, update_average
 from training.not_music import KINDS, make_not_music, speak

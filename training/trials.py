@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from genre_gan.data.cache import FeatureStore, Segments
 from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.generate import GenreGenerator, WaveformModel
 from genre_gan.models.lstm import GenreLSTM, LSTMConfig
 from genre_gan.models.waveform import WaveformDiscriminator, WaveformGANConfig, WaveformGenerator
-from genre_gan.store import FeatureStore, Segments
 
 NO_TRACK = -1
 

@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genre_gan.audio import SAMPLE_RATE_HZ
+from genre_gan.data.cache import FeatureStore
 from genre_gan.generate import GenreGenerator, WaveformModel
 from genre_gan.models.waveform import WaveformDiscriminator, WaveformGANConfig, WaveformGenerator
-from genre_gan.store import FeatureStore
 from training.batches import SegmentLoader, count_steps
 from training.loop import Run
 from training.previews import write_previews

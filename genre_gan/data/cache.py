@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from genre_gan.audio import AudioError, load_audio
-from genre_gan.dataset import DataError, Track, TrackSet
+from genre_gan.data.sources import DataError, Track, TrackSet
 from genre_gan.features import FeatureConfig, FeatureExtractor
 
 if TYPE_CHECKING:

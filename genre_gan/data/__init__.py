@@ -1,0 +1,1 @@
+"""Labelled tracks: where they come from, how they are split, and their cached features."""

@@ -1,0 +1,1 @@
+"""How near generated music is to real music, and how often a classifier is right."""
