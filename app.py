@@ -36,7 +36,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from genre_gan import Clip, GenreClassifier, GenreGenerator, Guess, load_audio
-from genre_gan.audio import FORMATS, SAMPLE_RATE_HZ, read_blocks
+from genre_gan.audio import SAMPLE_RATE_HZ, read_blocks
+from genre_gan.clip import FORMATS
 from genre_gan.hub import packaged_weights
 from genre_gan.plots import sound_html, spectrogram_of
 from genre_gan.pretrained import ModelError

@@ -1,4 +1,4 @@
-"""Reading and writing sound: any file in, mono float32 at one sample rate out, in blocks so that memory stays flat."""
+"""Reading sound: any file in, mono float32 at one sample rate out, in blocks so that memory stays flat."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 
+from genre_gan.clip import Clip
+
 SAMPLE_RATE_HZ = 22_050
-FORMATS = ("wav", "flac", "ogg", "mp3")
 SUFFIXES = (".wav", ".au", ".flac", ".ogg", ".mp3")
 # Containers that ffmpeg may open. Playlist formats are left out: they can name other local files.
 FFMPEG_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,asf,caf,aiff,amr,ac3,wv,tta,ape,mpegts"
@@ -25,54 +26,7 @@ class AudioError(ValueError):
     """Sound that cannot be read, or samples that make no sense. The message is fit for users."""
 
 
-class Clip(NamedTuple):
-    """Mono sound with its rate.
-
-    Attributes:
-        samples: float32 [shape=(n,)], nominally in [-1, 1].
-        sample_rate_hz: samples per second.
-    """
-
-    samples: np.ndarray
-    sample_rate_hz: int
-
-    @property
-    def duration_s(self) -> float:
-        return len(self.samples) / self.sample_rate_hz
-
-    def encode(self, audio_format: str = "wav") -> bytes:
-        """Return the clip as the bytes of a file; `audio_format` is wav, flac, ogg or mp3."""
-        import soundfile
-
-        if audio_format not in FORMATS:
-            raise ValueError(f"audio_format must be one of {', '.join(FORMATS)}, got {audio_format!r}")
-        buffer = io.BytesIO()
-        soundfile.write(buffer, np.clip(self.samples, -1.0, 1.0), self.sample_rate_hz, format=audio_format.upper())
-        return buffer.getvalue()
-
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write the clip to `path`, whose suffix chooses the format. A failed write leaves no file behind."""
-        path = Path(path)
-        write_bytes(path, self.encode(path.suffix.lower().lstrip(".")))
-        return path
-
-
 AudioSource = str | os.PathLike | bytes | BinaryIO | Clip | tuple
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` under a temporary name, sync it and rename it, so that `path` is never half-written."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def load_audio(source: AudioSource, sample_rate_hz: int = SAMPLE_RATE_HZ, max_duration_s: float | None = None) -> Clip:
@@ -107,7 +61,7 @@ def read_blocks(source: AudioSource, sample_rate_hz: int = SAMPLE_RATE_HZ, block
     """Yield mono float32 blocks [shape=(n,)] of about `block_s` seconds at `sample_rate_hz`; see `load_audio`."""
     import soxr
 
-    if isinstance(source, tuple):
+    if isinstance(source, (tuple, Clip)):
         native_rate_hz, native_blocks = _array_blocks(source, block_s)
     else:
         native_rate_hz, native_blocks = _file_blocks(source, sample_rate_hz, block_s)
@@ -124,10 +78,11 @@ def _name_of(source: AudioSource) -> str:
     return repr(Path(source).name) if isinstance(source, (str, os.PathLike)) else "the given audio"
 
 
-def _array_blocks(source: tuple, block_s: float) -> tuple[int, Iterator[np.ndarray]]:
-    if len(source) != 2:
+def _array_blocks(source: tuple | Clip, block_s: float) -> tuple[int, Iterator[np.ndarray]]:
+    if isinstance(source, tuple) and len(source) != 2:
         raise AudioError(f"samples must come as (samples, sample_rate_hz), got a tuple of {len(source)}")
-    samples, rate_hz = np.asarray(source[0]), source[1]
+    samples, rate_hz = source
+    samples = np.asarray(samples)
     if isinstance(rate_hz, bool) or not isinstance(rate_hz, (int, float, np.integer, np.floating)) or not 1_000 <= rate_hz <= 768_000:
         raise AudioError(f"sample_rate_hz must be a number from 1000 to 768000, got {rate_hz!r}")
     if samples.ndim not in (1, 2) or samples.dtype.kind not in "iuf":

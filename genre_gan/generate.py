@@ -12,7 +12,7 @@ from typing import Literal, overload
 import numpy as np
 import torch
 
-from genre_gan.audio import Clip
+from genre_gan.clip import Clip
 from genre_gan.genres import genre_weights
 from genre_gan.hub import packaged_weights, resolve_model_folder
 from genre_gan.models.autoencoder import Autoencoder

@@ -16,8 +16,8 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from genre_gan.audio import Clip
 from genre_gan.classify import TimelinePoint
+from genre_gan.clip import Clip
 from genre_gan.features import FeatureConfig, FeatureExtractor
 
 DYNAMIC_RANGE_DB = 80.0

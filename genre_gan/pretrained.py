@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from torch import nn
 
-from genre_gan.audio import write_bytes
+from genre_gan.files import write_bytes
 
 CONFIG_VERSION = 1
 CONFIG_NAME = "config.json"

@@ -35,8 +35,9 @@ from accelerate.state import AcceleratorState
 from torch.utils.flop_counter import FlopCounterMode
 
 from genre_gan import Clip, GenreClassifier, GenreGenerator
-from genre_gan.audio import SAMPLE_RATE_HZ, write_bytes
+from genre_gan.audio import SAMPLE_RATE_HZ
 from genre_gan.features import FeatureConfig, FeatureExtractor
+from genre_gan.files import write_bytes
 from genre_gan.hub import packaged_weights
 from genre_gan.pretrained import CONFIG_NAME, read_config
 from training.loop import Run, positive_int, run_script

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
-from genre_gan.audio import write_bytes
+from genre_gan.files import write_bytes
 from training.errors import TrainingError
 
 

@@ -25,10 +25,12 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from genre_gan import GenreClassifier, Guess
-from genre_gan.audio import AudioError, Clip, load_audio, write_bytes
+from genre_gan.audio import AudioError, load_audio
+from genre_gan.clip import Clip
 from genre_gan.data.sources import DEFAULT_DATASET, DataError, TrackSet, load_tracks
 from genre_gan.data.splits import N_FOLDS, split_tracks
 from genre_gan.evaluation.metrics import mean_and_interval
+from genre_gan.files import write_bytes
 from genre_gan.plots import save_figure
 from training.loop import positive_int, run_script
 from training.not_music import KINDS, make_not_music, speak

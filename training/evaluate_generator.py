@@ -25,7 +25,6 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from genre_gan import Clip, GenreClassifier, GenreGenerator
-from genre_gan.audio import write_bytes
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
 from genre_gan.data.splits import PROTOCOLS, split_tracks
@@ -44,6 +43,7 @@ from genre_gan.evaluation.metrics import (
     within_genre_distance,
 )
 from genre_gan.features import FeatureConfig, FeatureExtractor
+from genre_gan.files import write_bytes
 from genre_gan.generate import SpectralModel
 from genre_gan.models.autoencoder import Autoencoder
 from genre_gan.models.vocoder import Vocoder, normalize_log_mel

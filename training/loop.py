@@ -29,11 +29,11 @@ from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from genre_gan.audio import write_bytes
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
 from genre_gan.data.splits import PROTOCOLS, Split
 from genre_gan.features import FeatureConfig
+from genre_gan.files import write_bytes
 from genre_gan.generate import SpectralModel, WaveformModel
 from genre_gan.hub import CURVE_NAME, SETTINGS_NAME, check_can_push, push_model_folder
 from genre_gan.pretrained import PretrainedModel

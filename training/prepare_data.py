@@ -29,9 +29,10 @@ from datasets import Audio, ClassLabel, Features, Value
 from huggingface_hub import DatasetCardData
 from tqdm.auto import tqdm
 
-from genre_gan.audio import AudioError, load_audio, write_bytes
+from genre_gan.audio import AudioError, load_audio
 from genre_gan.data.cache import Skipped, check_usable
 from genre_gan.data.sources import DEFAULT_DATASET, DataError, Track, TrackSet, load_tracks
+from genre_gan.files import write_bytes
 from genre_gan.hub import check_can_push, commit_files, open_repo, writing_to_hub
 from training.loop import add_hub_arguments, run_script
 

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from genre_gan.audio import write_bytes
+from genre_gan.files import write_bytes
 from genre_gan.plots import save_figure
 
 PROTOCOLS = ("segment", "artist", "fold")

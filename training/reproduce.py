@@ -36,11 +36,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need
 import numpy as np
 from tqdm.auto import tqdm
 
-from genre_gan.audio import SAMPLE_RATE_HZ, write_bytes
+from genre_gan.audio import SAMPLE_RATE_HZ
 from genre_gan.data.cache import FeatureStore, Segments
 from genre_gan.data.sources import DEFAULT_DATASET, DataError, load_tracks
 from genre_gan.data.splits import split_segments, split_tracks
 from genre_gan.features import FeatureConfig
+from genre_gan.files import write_bytes
 from genre_gan.generate import GenreGenerator
 from genre_gan.models.lstm import GenreLSTM, LSTMConfig
 from genre_gan.models.waveform import WaveformGANConfig

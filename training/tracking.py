@@ -11,7 +11,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from genre_gan.audio import write_bytes
+from genre_gan.files import write_bytes
 from genre_gan.hub import CURVE_NAME
 from genre_gan.plots import learning_curve_figure, save_figure
 from training.errors import TrainingError

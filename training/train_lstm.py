@@ -25,10 +25,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genre_gan.audio import load_audio, write_bytes
+from genre_gan.audio import load_audio
 from genre_gan.data.cache import FeatureStore, Segments
 from genre_gan.data.splits import N_FOLDS, Split
 from genre_gan.features import FeatureConfig, FeatureExtractor
+from genre_gan.files import write_bytes
 from genre_gan.models.lstm import POOLINGS, GenreLSTM, LSTMConfig, relative_level, summarise_windows
 from genre_gan.models.summary import summarise
 from training.batches import Batch, Loader, SegmentLoader, count_steps, split_store

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genre_gan.audio import Clip
+from genre_gan.clip import Clip
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.splits import split_tracks
 from genre_gan.features import FeatureConfig, FeatureExtractor

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from genre_gan.audio import Clip
+from genre_gan.clip import Clip
 
 SILENT_RMS = 10 ** (-50 / 20)
 CLIPPED_LEVEL, CLIPPED_SHARE = 0.999, 1e-3
