@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from genre_gan.audio import SAMPLE_RATE_HZ
 
 _FRAMES_AT_ONCE = 128  # what lies between the steps then stays in the processor's cache
 _BAND_GROUPS = 8
+MUSICNN_SAMPLE_RATE_HZ = 16_000
+_MUSICNN_GAIN = 10_000.0
 FEATURE_NAMES = ("decibel", "mfcc", "mfcc-segment", "log-mel", "waveform")
 
 
@@ -123,13 +126,16 @@ class FeatureExtractor(nn.Module):
         return level_db @ self.dct
 
     def _log_mel(self, samples: Tensor) -> Tensor:
+        return 10.0 * self.mel_power(samples).clamp_min(1e-10).log10()
+
+    def mel_power(self, samples: Tensor) -> Tensor:
+        """The power in each mel band, Tensor[B x T x n_mels], of `samples` Tensor[B x n]."""
         config = self.config
         padded = nn.functional.pad(samples, (config.n_fft // 2, config.n_fft // 2))
         frames = padded.unfold(1, config.n_fft, config.hop_length)  # (B, T, n_fft), a view
-        mel_power = torch.cat([self._mel_power(part) for part in frames.split(_FRAMES_AT_ONCE, 1)], 1)
-        return 10.0 * mel_power.clamp_min(1e-10).log10()
+        return torch.cat([self._power_of_frames(part) for part in frames.split(_FRAMES_AT_ONCE, 1)], 1)
 
-    def _mel_power(self, frames: Tensor) -> Tensor:
+    def _power_of_frames(self, frames: Tensor) -> Tensor:
         """Filter by groups of bands, each over the few bins that it needs: a full product would be mostly zeros."""
         squares = torch.view_as_real(torch.fft.rfft(frames * self.window)).flatten(2).square()  # (B, T, 2 * n_bins)
         groups = enumerate(self._bin_ranges)
@@ -149,3 +155,18 @@ def dct_matrix(n_mels: int, n_mfcc: int) -> Tensor:
     matrix = torch.cos(angles) * math.sqrt(2.0 / n_mels)
     matrix[:, 0] /= math.sqrt(2.0)
     return matrix
+
+
+def musicnn_log_mel(samples: Tensor) -> Tensor:
+    """What MusiCNN reads, Tensor[B x T x 96] of `samples` Tensor[B x n] at 16 kHz; T is 1 + n // 256, and gradients pass.
+
+    Equal to `log10(10000 * m + 1)` where m is `librosa.feature.melspectrogram(sr=16000, n_fft=512, hop_length=256, n_mels=96)`.
+    """
+    power = _musicnn_mel(samples.device).mel_power(samples)
+    return (_MUSICNN_GAIN * power + 1.0).log10()
+
+
+@lru_cache
+@torch.inference_mode(False)  # what is made in that mode could not pass gradients later
+def _musicnn_mel(device: torch.device) -> FeatureExtractor:
+    return FeatureExtractor(FeatureConfig("log-mel", MUSICNN_SAMPLE_RATE_HZ, n_fft=512, hop_length=256, n_mels=96)).to(device)
