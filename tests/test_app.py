@@ -14,6 +14,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 import soundfile
@@ -24,6 +25,13 @@ from PIL import Image
 import app
 from genre_gan import GENRES, Clip, Guess
 from genre_gan.classify import TimelinePoint
+from genre_gan.demo import about_tab, classify_tab, forms, generate_tab, page, server
+from genre_gan.demo.about_tab import ABOUT, SNIPPETS
+from genre_gan.demo.errors import user_errors
+from genre_gan.demo.models import PACKAGED, Models
+from genre_gan.demo.page import build_demo
+from genre_gan.demo.pictures import describe
+from genre_gan.hub import packaged_weights
 from genre_gan.models.waveform import WaveformGANConfig, WaveformGenerator
 from genre_gan.pretrained import ModelError
 from tests.conftest import SAMPLE_RATE_HZ, TWO_GENRES, synthesize
@@ -33,8 +41,8 @@ ROOT = Path(app.__file__).parent
 
 @pytest.fixture(scope="module")
 def demo():
-    demo = app.build_demo(app.Models())
-    app.serve(demo, server_name="127.0.0.1", quiet=True)
+    demo = build_demo(Models())
+    server.serve(demo, server_name="127.0.0.1", quiet=True)
     yield demo
     demo.close()
 
@@ -70,7 +78,7 @@ def call_over_http(demo, endpoint: str, *values) -> str:
 def test_page_answers_with_its_title(demo):
     with urllib.request.urlopen(demo.local_url, timeout=30) as response:
         assert response.status == 200
-        assert app.TITLE in response.read().decode()
+        assert page.TITLE in response.read().decode()
 
 
 def test_endpoints_are_generate_and_classify_only(client):
@@ -133,7 +141,7 @@ def test_generate_names_what_is_wrong(client, settings, problem):
 
 def test_classify_gives_all_genres_a_sentence_and_a_timeline(client, music):
     label, sentence, timeline, picture = client.predict(handle_file(music), api_name="/classify")
-    assert [(slice_["start_s"], slice_["end_s"]) for slice_ in timeline][0] == (0.0, 3.0)
+    assert (timeline[0]["start_s"], timeline[0]["end_s"]) == (0.0, 3.0)
     assert all(set(slice_["probabilities"]) == set(GENRES) for slice_ in timeline)
     assert picture.count("data:image/webp") == 2
     if label["confidences"] is not None:
@@ -153,13 +161,13 @@ def test_silence_gets_no_genre(client, tmp_path):
 def test_describe_says_how_many_slices_agree():
     slices = [TimelinePoint(3.0 * i, 3.0 * i + 3, genre, {}) for i, genre in enumerate(("jazz", "rock", "jazz"))]
     guess = Guess("jazz", {"jazz": 0.6, "rock": 0.4}, tuple(slices), True)
-    assert app.describe(guess) == "Most likely jazz (60%). Heard 9.0 s in 3 slices; jazz came first in 2."
-    assert app.describe(guess._replace(is_sure=False)) == "Not sure: no genre stands out. Heard 9.0 s in 3 slices."
+    assert describe(guess) == "Most likely jazz (60%). Heard 9.0 s in 3 slices; jazz came first in 2."
+    assert describe(guess._replace(is_sure=False)) == "Not sure: no genre stands out. Heard 9.0 s in 3 slices."
 
 
 def test_classify_refuses_text_named_wav_nothing_and_a_blink(client, tmp_path):
     (tmp_path / "notes.wav").write_text("these are words and no sound\n" * 50)
-    with pytest.raises(AppError, match="notes.wav.*cannot be read as audio") as caught:
+    with pytest.raises(AppError, match=r"notes\.wav.*cannot be read as audio") as caught:
         client.predict(handle_file(tmp_path / "notes.wav"), api_name="/classify")
     assert_no_path(str(caught.value))
     with pytest.raises(AppError, match="upload a file or record"):
@@ -170,7 +178,7 @@ def test_classify_refuses_text_named_wav_nothing_and_a_blink(client, tmp_path):
 
 
 def test_classify_refuses_sound_that_is_too_long(client, music, monkeypatch):
-    monkeypatch.setattr(app, "MAX_UPLOAD_S", 5)
+    monkeypatch.setattr(classify_tab, "MAX_UPLOAD_S", 5)
     with pytest.raises(AppError, match="longer than"):
         client.predict(handle_file(music), api_name="/classify")
 
@@ -194,24 +202,24 @@ def test_addresses_are_not_fetched_but_the_pages_own_files_are_read(demo, client
 
     assert "addresses of other sites are not fetched" in by_address("https://example.org/song.wav")
     assert "addresses of other sites are not fetched" in by_address(f"{demo.local_url}gradio_api/file=/etc/passwd")
-    answer = call_over_http(demo, "generate", "jazz", 2, 1, "none", 30, 1.0, app.Models().default)
+    answer = call_over_http(demo, "generate", "jazz", 2, 1, "none", 30, 1.0, Models().default)
     clip, _ = json.loads(answer.split("data: ")[-1])
     assert "event: complete" in by_address(clip["url"])
 
 
 def test_large_requests_are_refused(demo):
     with pytest.raises(urllib.error.HTTPError) as caught:
-        post(f"{demo.local_url}gradio_api/call/generate", b'{"data": ["' + b"x" * (app.MAX_BODY_BYTES + 1) + b'"]}')
+        post(f"{demo.local_url}gradio_api/call/generate", b'{"data": ["' + b"x" * (server.MAX_BODY_BYTES + 1) + b'"]}')
     assert caught.value.code == 413
     start = b'--edge\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'
-    body = start + bytes(app.MAX_UPLOAD_MB * 2**20 + 1) + b"\r\n--edge--\r\n"
+    body = start + bytes(server.MAX_UPLOAD_MB * 2**20 + 1) + b"\r\n--edge--\r\n"
     with pytest.raises((urllib.error.HTTPError, urllib.error.URLError)) as caught:
         post(f"{demo.local_url}gradio_api/upload", body, "multipart/form-data; boundary=edge")
     assert getattr(caught.value, "code", 413) == 413
 
 
 def test_thirty_clients_at_once_get_answers(demo):
-    model = app.Models().default
+    model = Models().default
 
     def visit(seed: int) -> bytes:
         answer = call_over_http(demo, "generate", "jazz", 2, seed, "none", 30, 1.0, model)
@@ -223,13 +231,13 @@ def test_thirty_clients_at_once_get_answers(demo):
 
 
 def test_a_full_queue_says_that_it_is_busy(tmp_path, monkeypatch):
-    monkeypatch.setattr(app, "IN_QUEUE", 1)
-    demo = app.build_demo(app.Models())
-    app.serve(demo, server_name="127.0.0.1", quiet=True)
+    monkeypatch.setattr(page, "IN_QUEUE", 1)
+    demo = build_demo(Models())
+    server.serve(demo, server_name="127.0.0.1", quiet=True)
 
     def ask(seed: int) -> str:
         try:
-            return call_over_http(demo, "generate", "jazz", 20, seed, "none", 30, 1.0, app.Models().default)
+            return call_over_http(demo, "generate", "jazz", 20, seed, "none", 30, 1.0, Models().default)
         except urllib.error.HTTPError as error:
             return f"{error.code} {error.read().decode()}"
 
@@ -245,18 +253,18 @@ def test_a_full_queue_says_that_it_is_busy(tmp_path, monkeypatch):
 
 def test_snippets_of_the_about_tab_run(demo, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for snippet in (app.CLIENT_SNIPPET, app.HTTP_SNIPPET):
+    for snippet in (SNIPPETS["client"], SNIPPETS["http"]):
         exec(snippet.replace("http://127.0.0.1:7860", demo.local_url.rstrip("/")), {})
     assert soundfile.info("jazz.wav").duration == pytest.approx(8.0, abs=0.01)
     assert capsys.readouterr().out.strip()
-    about = app.ABOUT.format(weights="", python=app.PYTHON_SNIPPET, client=app.CLIENT_SNIPPET, http=app.HTTP_SNIPPET)
-    assert app.CLIENT_SNIPPET in about and app.HTTP_SNIPPET in about
+    about = ABOUT.format(weights="", **SNIPPETS)
+    assert SNIPPETS["client"] in about and SNIPPETS["http"] in about
 
 
-@pytest.mark.skipif(not app.packaged_weights("mel").is_dir(), reason="the default weights are not in the package")
+@pytest.mark.skipif(not packaged_weights("mel").is_dir(), reason="the default weights are not in the package")
 def test_python_snippet_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(app.PYTHON_SNIPPET, {})
+    exec(SNIPPETS["python"], {})
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mcp") is None, reason="gradio[mcp] is not installed")
@@ -268,18 +276,18 @@ def test_mcp_offers_both_endpoints(demo):
 def test_pieces_and_header_are_the_clips_wav_file():
     clip = Clip(synthesize(220.0, 2.0, 2.5, seed=0), SAMPLE_RATE_HZ)
     pieces = (Clip(clip.samples[start : start + 20_000], SAMPLE_RATE_HZ) for start in range(0, len(clip.samples), 20_000))
-    *early, (music, whole) = app.music_in_pieces(pieces)
+    *early, (music, whole) = generate_tab.music_in_pieces(pieces)
     assert all(clip is None and "header" not in music for music, clip in early)
     assert b"".join(map(base64.b64decode, [music["header"], *music["pieces"]])) == clip.encode("wav")
     assert np.array_equal(whole.samples, clip.samples)
 
 
 def test_a_form_names_its_clip_and_draws_its_seed():
-    form = app.Form("jazz", "rock", 30, 8.0, 1.0, False, 7, "fcn")
+    form = forms.Form("jazz", "rock", 30, 8.0, 1.0, False, 7, "fcn")
     assert form.with_seed() == form
     assert form.wanted == pytest.approx({"jazz": 0.7, "rock": 0.3})
     assert form.title == "jazz with 30 % rock, seed 7"
-    assert form._replace(second="jazz").title == form._replace(second=app.ALONE).title == "jazz, seed 7"
+    assert form._replace(second="jazz").title == form._replace(second=forms.ALONE).title == "jazz, seed 7"
     seeds = {form._replace(**change).with_seed().seed for change in ({"is_random": True}, {"seed": -1}, {"seed": None})}
     assert len(seeds) == 3 and min(seeds) >= 0
 
@@ -291,42 +299,42 @@ def two_genre_model(tmp_path) -> Path:
 
 
 def test_a_given_model_comes_first_with_its_own_genres(two_genre_model):
-    models = app.Models(str(two_genre_model))
+    models = Models(str(two_genre_model))
     assert models.default == "mine (folder)" and "fcn" in models.labels
-    config = json.dumps(app.build_demo(models).get_config_file(), default=str)
+    config = json.dumps(build_demo(models).get_config_file(), default=str)
     assert '"choices": [["blues", "blues"], ["metal", "metal"]]' in config
     assert str(two_genre_model.parent) not in config
 
 
 def test_packaged_weights_stand_in_for_a_hub_that_does_not_answer():
-    models = app.Models("user/no-such-generator", "user/no-such-classifier")
-    assert models.default in app.PACKAGED
+    models = Models("user/no-such-generator", "user/no-such-classifier")
+    assert models.default in PACKAGED
     assert models.classifier.source == "packaged weights"
     assert ["user/no-such-generator" in models.notices[0], "user/no-such-classifier" in models.notices[1]] == [True, True]
-    assert "could not be loaded" in json.dumps(app.build_demo(models).get_config_file(), default=str)
+    assert "could not be loaded" in json.dumps(build_demo(models).get_config_file(), default=str)
 
 
 def test_a_wrong_model_folder_ends_with_a_message(tmp_path):
-    with pytest.raises(ModelError, match="config.json"):
-        app.Models(str(tmp_path))
-    with pytest.raises(SystemExit, match="config.json"):
+    with pytest.raises(ModelError, match=r"config\.json"):
+        Models(str(tmp_path))
+    with pytest.raises(SystemExit, match=r"config\.json"):
         app.main(["--model", str(tmp_path)])
 
 
 def test_generators_are_loaded_once(two_genre_model):
-    models = app.Models()
+    models = Models()
     assert models.generator("fcn") is models.generator("fcn")
-    with pytest.raises(ValueError, match="model must be one of .*'nothing'"):
+    with pytest.raises(ValueError, match=r"model must be one of .*'nothing'"):
         models.generator("nothing")
 
 
 def test_about_shows_results_and_does_without_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(app, "RESULTS", tmp_path / "missing")
-    app.build_demo(app.Models())
+    monkeypatch.setattr(about_tab, "RESULTS", tmp_path / "missing")
+    build_demo(Models())
     (tmp_path / "report.md").write_text("# The report's table\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n![curve](curve.png)\n")
     Image.new("RGB", (4, 4)).save(tmp_path / "learning_curve.png")
-    monkeypatch.setattr(app, "RESULTS", tmp_path)
-    config = json.dumps(app.build_demo(app.Models()).get_config_file(), default=str)
+    monkeypatch.setattr(about_tab, "RESULTS", tmp_path)
+    config = json.dumps(build_demo(Models()).get_config_file(), default=str)
     assert "| 1 | 2 |" in config and "The report's table" in config and "learning curve" in config
     assert "![curve]" not in config and "*curve: see the pictures below*" in config
 
@@ -337,22 +345,22 @@ def test_trimming_deletes_the_oldest_files(tmp_path):
         path.parent.mkdir()
         path.write_bytes(bytes(100))
         os.utime(path, (1e9 - age, 1e9 - age))
-    app.trim_cache(tmp_path, 150)
+    server.trim_cache(tmp_path, 150)
     assert [path.parent.name for path in tmp_path.rglob("*.wav")] == ["new"]
 
 
 def test_unexpected_errors_are_logged_and_not_shown(caplog):
-    with pytest.raises(app.gr.Error, match="Something went wrong") as caught, app.user_errors():
+    with pytest.raises(gr.Error, match="Something went wrong") as caught, user_errors():
         raise RuntimeError("secret detail in /srv/models")
     assert "secret" not in str(caught.value)
     assert "secret detail" in caplog.text
 
 
 def test_user_errors_cut_paths_to_names():
-    with pytest.raises(app.gr.Error) as caught, app.user_errors("/srv/cache/song.wav"):
+    with pytest.raises(gr.Error) as caught, user_errors("/srv/cache/song.wav"):
         raise ValueError("/srv/cache/song.wav is not a file")
     assert caught.value.message == "song.wav is not a file"
-    with pytest.raises(app.gr.Error, match="no longer kept") as caught, app.user_errors():
+    with pytest.raises(gr.Error, match="no longer kept") as caught, user_errors():
         raise FileNotFoundError("/srv/cache/song.wav")
     assert_no_path(caught.value.message)
 

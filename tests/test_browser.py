@@ -13,8 +13,12 @@ import soundfile
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import app
 from genre_gan import Clip
+from genre_gan.clip import FORMATS
+from genre_gan.demo import server
+from genre_gan.demo.forms import KEPT_CLIPS
+from genre_gan.demo.models import Models
+from genre_gan.demo.page import build_demo
 from tests.conftest import synthesize
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -36,15 +40,15 @@ NAMELESS = """() => [...document.querySelectorAll('button, input, textarea, sele
 
 @pytest.fixture(scope="module")
 def models():
-    models = app.Models()
+    models = Models()
     models.warm_up()
     return models
 
 
 @pytest.fixture(scope="module")
 def address(models):
-    demo = app.build_demo(models)
-    app.serve(demo, server_name="127.0.0.1", quiet=True)
+    demo = build_demo(models)
+    server.serve(demo, server_name="127.0.0.1", quiet=True)
     yield demo.local_url
     demo.close()
 
@@ -64,11 +68,15 @@ def open_page(browser, address):
     """Open the page at a size and in a colour scheme; whatever its scripts complain of fails the test at its end."""
     pages, complaints = [], []
 
+    def note_request(request) -> None:
+        if not request.url.startswith((address, "blob:", "data:")):
+            complaints.append(request.url)
+
     def open_page(size: str = "desktop", scheme: str = "light"):
         page = browser.new_page(viewport=SIZES[size], color_scheme=scheme, permissions=["microphone"])
         page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: complaints.extend([request.url] * (not request.url.startswith((address, "blob:", "data:")))))
+        page.on("request", note_request)
         page.goto(address)
         page.wait_for_selector("#generate-button")
         pages.append(page)
@@ -125,13 +133,13 @@ def test_music_plays_and_is_drawn_heard_and_kept(open_page, size, scheme, pictur
 def test_each_model_makes_music_and_the_last_clips_are_kept(open_page, models):
     page = open_page()
     set_length(page, 2)
-    takes = [*models.labels, *[models.default] * (app.KEPT_CLIPS + 1 - len(models.labels))]
+    takes = [*models.labels, *[models.default] * (KEPT_CLIPS + 1 - len(models.labels))]
     for number, name in enumerate(takes, 1):
         choose(page, "model", models.labels[name])
         generate(page, number)
         page.wait_for_function(f"document.querySelector('#status').innerText.includes('made by {name}')")
     labels = page.locator(".take:visible").all_inner_texts()
-    assert sorted(int(label.split(".")[0]) for label in labels) == list(range(2, app.KEPT_CLIPS + 2))
+    assert sorted(int(label.split(".")[0]) for label in labels) == list(range(2, KEPT_CLIPS + 2))
 
 
 def test_blend_keep_the_seed_and_download_every_format(open_page, tmp_path):
@@ -144,7 +152,7 @@ def test_blend_keep_the_seed_and_download_every_format(open_page, tmp_path):
     page.fill("#seed input", "7")
     page.press("#seed input", "Tab")
     generate(page)
-    for file_format in app.FORMATS:
+    for file_format in FORMATS:
         page.get_by_label(file_format, exact=True).check()
         with page.expect_download() as download:
             page.get_by_role("button", name=f"Download {file_format}").click()
@@ -184,7 +192,8 @@ def test_a_clip_goes_to_classify_in_one_click(open_page):
 
 def song(folder: Path) -> Path:
     """A minute that changes half way."""
-    return Clip(np.concatenate([synthesize(220, 2, 15.0, seed=1), synthesize(900, 6, 15.0, seed=2)]), 22_050).save(folder / "song.mp3")
+    samples = np.concatenate([synthesize(220, 2, 15.0, seed=1), synthesize(900, 6, 15.0, seed=2)])
+    return Clip(samples, 22_050).save(folder / "song.mp3")
 
 
 @pytest.mark.parametrize("size", SIZES)
