@@ -1,9 +1,30 @@
 """Generate short music by genre with conditional GANs, and classify uploaded music with an LSTM."""
 
-from genre_gan.audio import AudioError, load_audio
-from genre_gan.classify import GenreClassifier, Guess
-from genre_gan.clip import Clip
-from genre_gan.generate import GenreGenerator
-from genre_gan.genres import GENRES
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genre_gan.audio import AudioError, load_audio
+    from genre_gan.classify import GenreClassifier, Guess
+    from genre_gan.clip import Clip
+    from genre_gan.generate import GenreGenerator
+    from genre_gan.genres import GENRES
 
 __all__ = ["GENRES", "AudioError", "Clip", "GenreClassifier", "GenreGenerator", "Guess", "load_audio"]
+# Loaded at first use: torch alone takes more than a second, and `--help` needs none of it.
+_MODULES = {
+    "AudioError": "audio", "Clip": "clip", "GENRES": "genres", "GenreClassifier": "classify", "GenreGenerator": "generate",
+    "Guess": "classify", "load_audio": "audio",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,74 @@
+"""A guess in words and as a row of a table, for the page and the command line alike."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from genre_gan.classify import Guess, TimelinePoint
+
+MIN_PASSAGE_S = 6.0  # a single slice that is heard otherwise is no change of the music
+MAX_CHANGES = 3  # that are told one by one
+_COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+
+
+def clock(time_s: float) -> str:
+    """Seconds as minutes and seconds: 72.3 is 1:12."""
+    return f"{int(time_s) // 60}:{int(time_s) % 60:02d}"
+
+
+def passages(timeline: Sequence[TimelinePoint]) -> list[tuple[float, str]]:
+    """Where the music turns to another genre: start in seconds and genre of each passage of `MIN_PASSAGE_S` or more."""
+    found: list[tuple[float, str]] = []
+    start_s, n_points = 0.0, len(timeline)
+    for i, point in enumerate(timeline):
+        if i == 0 or point.genre != timeline[i - 1].genre:
+            start_s = point.start_s
+        is_last = i + 1 == n_points or timeline[i + 1].genre != point.genre
+        if is_last and point.end_s - start_s >= MIN_PASSAGE_S and (not found or found[-1][1] != point.genre):
+            found.append((start_s, point.genre))
+    return found
+
+
+def sentence(guess: Guess) -> str:
+    """What a guess says, in a sentence: "Sounds like jazz (62 %); from 0:12 closer to blues."."""
+    if not guess.is_sure:
+        n_genres = len(guess.probabilities)
+        return f"None of my {_COUNTS[n_genres] if n_genres < len(_COUNTS) else n_genres} genres, as far as I can tell."
+    text = f"Sounds like {guess.genre} ({guess.probabilities[guess.genre]:.0%})".replace("%", " %")
+    found = passages(guess.timeline)
+    changes = [f"from {clock(start_s)} closer to {genre}" for start_s, genre in found if start_s > 0 or genre != guess.genre]
+    if len(changes) > MAX_CHANGES:
+        changes = [*changes[: MAX_CHANGES - 1], f"and {len(changes) - MAX_CHANGES + 1} more changes"]
+    return "; ".join([text, ", ".join(changes)] if changes else [text]) + "."
+
+
+def table(results: Mapping[str, Guess | str], genres: Sequence[str]) -> tuple[list[str], list[list[str | float]]]:
+    """A header and one row for each sound: its name, the verdict, the probability of every genre, and what went wrong.
+
+    Args:
+        results: by name, a guess, or the words of an error.
+        genres: of the classifier.
+    """
+    header = ["file", "genre", *(f"p_{genre}" for genre in genres), "error"]
+    rows: list[list[str | float]] = []
+    for name, result in results.items():
+        if isinstance(result, str):
+            rows.append([name, "", *[""] * len(genres), result])
+        else:
+            rows.append([name, result.verdict, *(round(result.probabilities[genre], 4) for genre in genres), ""])
+    return header, rows
+
+
+def csv_text(results: Mapping[str, Guess | str], genres: Sequence[str]) -> str:
+    """`table` as CSV. A name that a spreadsheet would take for a formula is written behind an apostrophe."""
+    text = io.StringIO()
+    header, rows = table(results, genres)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for name, *rest in rows:
+        writer.writerow([f"'{name}" if str(name).startswith(("=", "+", "-", "@")) else name, *rest])
+    return text.getvalue()

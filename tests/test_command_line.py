@@ -1,0 +1,150 @@
+"""`python -m genre_gan`, and the start times of what only prints a help text."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from genre_gan import Clip, Guess
+from genre_gan.__main__ import main, parse_blend
+from genre_gan.classify import TimelinePoint
+from genre_gan.models.lstm import GenreLSTM
+from genre_gan.models.waveform import WaveformGenerator
+from genre_gan.wording import clock, csv_text, passages, sentence
+from tests.conftest import SAMPLE_RATE_HZ, synthesize
+from tests.test_models import TINY_LSTM, tiny_gan
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def generator(tmp_path) -> str:
+    return str(WaveformGenerator(tiny_gan(n_samples=22_050)).save_pretrained(tmp_path / "gan"))
+
+
+@pytest.fixture
+def classifier(tmp_path) -> str:
+    return str(GenreLSTM(TINY_LSTM).save_pretrained(tmp_path / "lstm"))
+
+
+@pytest.fixture
+def songs(tmp_path) -> Path:
+    folder = tmp_path / "songs"
+    (folder / "deep").mkdir(parents=True)
+    Clip(synthesize(220, 2, 3.0, seed=1), SAMPLE_RATE_HZ).save(folder / "a.wav")
+    Clip(synthesize(440, 4, 3.0, seed=2), SAMPLE_RATE_HZ).save(folder / "deep" / "b.mp3")
+    (folder / "notes.txt").write_text("no sound")
+    return folder
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_generate_writes_what_was_asked_and_names_its_seed(generator, tmp_path, capsys, suffix):
+    path = tmp_path / f"clip.{suffix}"
+    assert main(["generate", "Blues", "-o", str(path), "--duration-s", "2.5", "--model", generator]) == 0
+    assert soundfile.info(path).duration == pytest.approx(2.5, abs=0.1)
+    seed = capsys.readouterr().out.split("seed ")[1].strip()
+    again = tmp_path / f"again.{suffix}"
+    assert main(["generate", "blues", "-o", str(again), "--duration-s", "2.5", "--seed", seed, "--model", generator]) == 0
+    assert np.array_equal(soundfile.read(path)[0], soundfile.read(again)[0])
+
+
+def test_a_blend_is_written_as_genres_and_weights():
+    assert parse_blend(["jazz=0.7", "hiphop=0.3"]) == {"jazz": 0.7, "hiphop": 0.3}
+    assert parse_blend(["jazz", "rock"]) == {"jazz": 1.0, "rock": 1.0}
+    with pytest.raises(ValueError, match=r"such as jazz=0\.7, got 'jazz=much'"):
+        parse_blend(["jazz=much"])
+    with pytest.raises(ValueError, match="named twice"):
+        parse_blend(["jazz", "jazz=2"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["generate", "polka", "-o", "{folder}/a.wav"], "genre 'polka' is unknown; allowed: blues, metal"),
+        (["generate", "blues", "-o", "{folder}/a.aiff"], "-o must end in one of .wav"),
+        (["generate", "blues", "-o", "{folder}/no/a.wav"], "a folder that exists"),
+        (["generate", "blues", "-o", "{folder}/a.wav", "--duration-s", "999"], "got 999"),
+        (["generate", "blues", "-o", "{folder}/a.wav", "--seed", "-5"], "got -5"),
+        (["classify", "{folder}/empty"], "no sound files"),
+    ],
+)
+def test_a_mistake_ends_with_one_line_and_leaves_no_file(generator, tmp_path, capsys, arguments, message):
+    folder = tmp_path / "here"
+    (folder / "empty").mkdir(parents=True)
+    model = ["--model", generator] if arguments[0] == "generate" else []
+    assert main([argument.format(folder=folder) for argument in arguments] + model) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and message in printed and printed.count("\n") == 1
+    assert [path.name for path in folder.iterdir()] == ["empty"]
+
+
+def test_classify_reads_folders_and_goes_on_after_a_bad_file(classifier, songs, capsys):
+    (songs / "bad.wav").write_text("no sound")
+    assert main(["classify", str(songs), str(songs / "missing.wav"), "--model", classifier]) == 1
+    printed = capsys.readouterr()
+    assert [line.partition(": ")[0] for line in printed.out.splitlines()] == [str(songs / "a.wav"), str(songs / "deep" / "b.mp3")]
+    assert all("Sounds like " in line for line in printed.out.splitlines())
+    assert "bad.wav: error: " in printed.err and "missing.wav: error: " in printed.err and "Traceback" not in printed.err
+
+
+def test_classify_prints_json_and_csv_of_the_same_numbers(classifier, songs, capsys):
+    (songs / "bad.wav").write_text("no sound")
+    assert main(["classify", str(songs), "--json", "--model", classifier]) == 1
+    records = json.loads(capsys.readouterr().out)
+    assert main(["classify", str(songs), "--csv", "--model", classifier]) == 1
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [Path(record["file"]).name for record in records] == ["a.wav", "bad.wav", "b.mp3"]
+    assert [row["file"] for row in rows] == [record["file"] for record in records]
+    assert records[1]["error"].endswith(rows[1]["error"].removeprefix("error: "))
+    for record, row in ((records[0], rows[0]), (records[2], rows[2])):
+        assert row["genre"] == record["genre"] and [point["start_s"] for point in record["timeline"]] == [0, 1, 2]
+        assert float(row["p_blues"]) == pytest.approx(record["probabilities"]["blues"], abs=1e-4)
+    assert main(["classify", str(songs / "a.wav"), "--json", "--model", classifier]) == 0
+
+
+def guess(genres: str, is_sure: bool = True, slice_s: float = 3.0) -> Guess:
+    names = {"j": "jazz", "b": "blues"}
+    points = [TimelinePoint(slice_s * i, slice_s * (i + 1), names[letter], {}) for i, letter in enumerate(genres)]
+    return Guess("jazz", {"jazz": 0.62, "blues": 0.38}, tuple(points), is_sure)
+
+
+@pytest.mark.parametrize(
+    ("genres", "words"),
+    [
+        ("jjjj", "Sounds like jazz (62 %)."),
+        ("j", "Sounds like jazz (62 %)."),
+        ("jjjjbb", "Sounds like jazz (62 %); from 0:12 closer to blues."),
+        ("jjbjj", "Sounds like jazz (62 %)."),
+        ("bbjjj", "Sounds like jazz (62 %); from 0:00 closer to blues, from 0:06 closer to jazz."),
+        ("jjbbjjbbjjbb", "Sounds like jazz (62 %); from 0:06 closer to blues, from 0:12 closer to jazz, and 3 more changes."),
+    ],
+)
+def test_a_guess_is_told_in_a_sentence(genres, words):
+    assert sentence(guess(genres)) == words
+
+
+def test_an_unsure_guess_names_no_genre():
+    assert sentence(guess("jj", is_sure=False)) == "None of my two genres, as far as I can tell."
+    assert passages(guess("jjbjj").timeline) == [(0.0, "jazz")]
+    assert clock(72.9) == "1:12"
+
+
+def test_names_are_no_formulas_in_a_table():
+    text = csv_text({"=cmd|' /C calc'!A0.wav": guess("jj"), 'a, "b".wav': "error: damaged"}, ("jazz", "blues"))
+    first, second = csv.DictReader(io.StringIO(text))
+    assert first["file"] == "'=cmd|' /C calc'!A0.wav" and first["p_jazz"] == "0.62"
+    assert second["file"] == 'a, "b".wav' and second["error"] == "error: damaged"
+
+
+@pytest.mark.parametrize("command", [["app.py", "--help"], ["-m", "genre_gan", "--help"], ["-c", "import genre_gan"]])
+def test_help_needs_neither_torch_nor_gradio(command):
+    run = subprocess.run([sys.executable, "-X", "importtime", *command], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0
+    loaded = {line.split("|")[-1].strip() for line in run.stderr.splitlines() if "|" in line}
+    assert not loaded & {"torch", "gradio", "librosa", "datasets", "accelerate", "transformers"}
