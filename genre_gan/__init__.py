@@ -6,17 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from genre_gan.audio import AudioError, load_audio
+    from genre_gan.audio import AudioError, AudioWarning, RawAudio, load_audio
     from genre_gan.classify import GenreClassifier, Guess
     from genre_gan.clip import Clip
     from genre_gan.generate import GenreGenerator
     from genre_gan.genres import GENRES
 
-__all__ = ["GENRES", "AudioError", "Clip", "GenreClassifier", "GenreGenerator", "Guess", "load_audio"]
+__all__ = [
+    "GENRES", "AudioError", "AudioWarning", "Clip", "GenreClassifier", "GenreGenerator", "Guess", "RawAudio", "load_audio",
+]
 # Loaded at first use: torch alone takes more than a second, and `--help` needs none of it.
 _MODULES = {
-    "AudioError": "audio", "Clip": "clip", "GENRES": "genres", "GenreClassifier": "classify", "GenreGenerator": "generate",
-    "Guess": "classify", "load_audio": "audio",
+    "AudioError": "audio", "AudioWarning": "audio", "Clip": "clip", "GENRES": "genres", "GenreClassifier": "classify",
+    "GenreGenerator": "generate", "Guess": "classify", "RawAudio": "audio", "load_audio": "audio",
 }
 
 

@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
-import io
 import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import BinaryIO
 
 import numpy as np
 
+from genre_gan.arrays import decode_array
 from genre_gan.clip import Clip
+from genre_gan.decode import AudioError, AudioWarning, Decoded, RawAudio, decoding_file, name_of
 
 SAMPLE_RATE_HZ = 22_050
 SUFFIXES = (".wav", ".au", ".flac", ".ogg", ".mp3")
-# Containers that ffmpeg may open. Playlist formats are left out: they can name other local files.
-FFMPEG_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,asf,caf,aiff,amr,ac3,wv,tta,ape,mpegts"
+OVERSHOOT = 2.0  # peaks that lossy codecs and resampling can leave in a sound that was within full scale
+ANTIPHASE_POWER = 0.01  # of the louder channel's: a mean of channels that is 20 dB below it has lost the sound
 
 
-class AudioError(ValueError):
-    """Sound that cannot be read, or samples that make no sense. The message is fit for users."""
+AudioSource = str | os.PathLike | bytes | BinaryIO | Clip | RawAudio | tuple
 
 
-AudioSource = str | os.PathLike | bytes | BinaryIO | Clip | tuple
-
-
-def load_audio(source: AudioSource, sample_rate_hz: int = SAMPLE_RATE_HZ, max_duration_s: float | None = None) -> Clip:
+def load_audio(
+    source: AudioSource,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+    max_duration_s: float | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Clip:
     """Read sound of any sample rate and channel count as one mono clip.
 
+    Channels are averaged; where they cancel each other the louder one is taken. Floating point samples beyond [-1, 1] are scaled
+    down to it, whole numbers by their type's range. (Files of lossy formats may overshoot a little; that is left as it is.)
+
     Args:
-        source: a path, the bytes of a file, an open binary file, a `Clip`, or `(samples, sample_rate_hz)` with
-            samples [shape=(n,) or (n, channels)]; integer samples are scaled by their type's range.
+        source: a path, the bytes of a file, an open binary file (read from its beginning), a `Clip`, a `RawAudio`, or
+            `(samples, sample_rate_hz)` with samples [shape=(n,) or (n, channels)], an array, a tensor or a list.
         sample_rate_hz: the rate of the result.
         max_duration_s: stop reading after so many seconds.
+        on_note: called with a sentence for each thing of which the user should know: the file ended early, was scaled, or may be
+            cut short because ffmpeg is missing. None warns with an `AudioWarning`.
 
     Returns:
         A `Clip` with float32 samples [shape=(n,)]; it also unpacks as `samples, sample_rate_hz`.
@@ -47,139 +51,108 @@ def load_audio(source: AudioSource, sample_rate_hz: int = SAMPLE_RATE_HZ, max_du
     """
     blocks, n_samples = [], 0
     n_wanted = None if max_duration_s is None else round(max_duration_s * sample_rate_hz)
-    for block in read_blocks(source, sample_rate_hz):
+    for block in read_blocks(source, sample_rate_hz, on_note=on_note):
         blocks.append(block)
         n_samples += len(block)
         if n_wanted is not None and n_samples >= n_wanted:
             break
-    if n_samples == 0:
-        raise AudioError(f"{_name_of(source)} holds no sound (0 samples)")
     return Clip(np.concatenate(blocks)[:n_wanted], sample_rate_hz)
 
 
-def read_blocks(source: AudioSource, sample_rate_hz: int = SAMPLE_RATE_HZ, block_s: float = 20.0) -> Iterator[np.ndarray]:
+def read_blocks(
+    source: AudioSource,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+    block_s: float = 20.0,
+    on_note: Callable[[str], None] | None = None,
+) -> Iterator[np.ndarray]:
     """Yield mono float32 blocks [shape=(n,)] of about `block_s` seconds at `sample_rate_hz`; see `load_audio`."""
+    note = _warn if on_note is None else on_note
+    gain = 1.0
+    with _decoding(source, note) as sound:
+        if not sound.is_float:
+            yield from _blocks(sound, source, gain, sample_rate_hz, block_s, note)
+            return
+        # Full scale is a mere convention here: look through the whole sound for its peak first.
+        peak = max((float(np.abs(piece).max()) for piece in _mono(sound.pieces, source, note)), default=0.0)
+    if peak > (OVERSHOOT if isinstance(source, Clip) else 1.0):
+        note(f"{name_of(source)} has peaks at {peak:.4g} times full scale and was scaled down to it")
+        gain = 1.0 / peak
+    with _decoding(source, _ignore) as sound:
+        yield from _blocks(sound, source, gain, sample_rate_hz, block_s, _ignore)
+
+
+def _blocks(
+    sound: Decoded, source: AudioSource, gain: float, sample_rate_hz: int, block_s: float, note: Callable[[str], None]
+) -> Iterator[np.ndarray]:
     import soxr
 
+    is_same_rate = sound.sample_rate_hz == sample_rate_hz
+    stream = None if is_same_rate else soxr.ResampleStream(sound.sample_rate_hz, sample_rate_hz, 1, dtype="float32", quality="HQ")
+    is_empty = True
+    for block in _joined(_mono(sound.pieces, source, note), max(1, round(block_s * sound.sample_rate_hz))):
+        is_empty = False
+        if gain != 1.0:
+            block *= np.float32(gain)
+        yield block if stream is None else stream.resample_chunk(block)
+    if is_empty:
+        raise AudioError(f"{name_of(source)} holds no sound (0 samples)")
+    if stream is not None:
+        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, AudioWarning, stacklevel=2)
+
+
+def _decoding(source: AudioSource, note: Callable[[str], None]) -> AbstractContextManager[Decoded]:
     if isinstance(source, (tuple, Clip)):
-        native_rate_hz, native_blocks = _array_blocks(source, block_s)
-    else:
-        native_rate_hz, native_blocks = _file_blocks(source, sample_rate_hz, block_s)
-    if native_rate_hz == sample_rate_hz:
-        yield from native_blocks
-        return
-    stream = soxr.ResampleStream(native_rate_hz, sample_rate_hz, 1, dtype="float32", quality="HQ")
-    for block in native_blocks:
-        yield stream.resample_chunk(block)
-    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        return nullcontext(decode_array(tuple(source), note))
+    return decoding_file(source, note)
 
 
-def _name_of(source: AudioSource) -> str:
-    return repr(Path(source).name) if isinstance(source, (str, os.PathLike)) else "the given audio"
+def _ignore(text: str) -> None:
+    """For a sound that is read again: all was said the first time."""
 
 
-def _array_blocks(source: tuple | Clip, block_s: float) -> tuple[int, Iterator[np.ndarray]]:
-    if isinstance(source, tuple) and len(source) != 2:
-        raise AudioError(f"samples must come as (samples, sample_rate_hz), got a tuple of {len(source)}")
-    samples, rate_hz = source
-    samples = np.asarray(samples)
-    if isinstance(rate_hz, bool) or not isinstance(rate_hz, (int, float, np.integer, np.floating)) or not 1_000 <= rate_hz <= 768_000:
-        raise AudioError(f"sample_rate_hz must be a number from 1000 to 768000, got {rate_hz!r}")
-    if samples.ndim not in (1, 2) or samples.dtype.kind not in "iuf":
-        raise AudioError(f"samples must be numbers [shape=(n,) or (n, channels)], got {samples.dtype} {samples.shape}")
-    if samples.dtype.kind == "u":
-        samples = samples.astype(np.float32) / (2 ** (8 * samples.dtype.itemsize - 1)) - 1.0
-    elif samples.dtype.kind == "i":
-        samples = samples.astype(np.float32) / (2 ** (8 * samples.dtype.itemsize - 1))
-    step = max(1, round(block_s * rate_hz))
-    blocks = (_to_mono(samples[start : start + step]) for start in range(0, len(samples), step))
-    return int(rate_hz), blocks
+def _mono(pieces: Iterable[np.ndarray], source: AudioSource, note: Callable[[str], None]) -> Iterator[np.ndarray]:
+    """The mean of the channels of each piece [shape=(n, channels)], or the louder one where they cancel each other."""
+    chosen: int | None = None
+    was_said = False
+    for piece in pieces:
+        n_channels = piece.shape[1]
+        mono = piece[:, 0] if n_channels == 1 else piece @ np.full(n_channels, 1 / n_channels, np.float32)
+        if not np.isfinite(mono).all():
+            raise AudioError(f"{name_of(source)} has samples that are not finite numbers")
+        if n_channels > 1:
+            chosen = _cancelled_channel(piece, mono, chosen)
+            if chosen is not None:
+                mono = piece[:, chosen]
+                if not was_said:
+                    note(f"{name_of(source)} has channels that cancel each other (antiphase): the louder one is taken there")
+                was_said = True
+        yield np.ascontiguousarray(mono)
 
 
-def _to_mono(block: np.ndarray) -> np.ndarray:
-    block = block.astype(np.float32, copy=False)
-    if block.ndim == 2:
-        block = block.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(block).all():
-        raise AudioError("the audio has samples that are not finite numbers")
-    return np.ascontiguousarray(block)
+def _cancelled_channel(piece: np.ndarray, mono: np.ndarray, before: int | None) -> int | None:
+    """The channel to take in place of the mean, if that is far below it; the one from `before` is kept while it is as loud."""
+    with np.errstate(over="ignore"):
+        powers = np.einsum("nc,nc->c", piece, piece)
+        loudest = int(powers.argmax())
+        if not np.dot(mono, mono) < ANTIPHASE_POWER * powers[loudest]:
+            return None
+    return before if before is not None and powers[before] > 0.5 * powers[loudest] else loudest
 
 
-def _file_blocks(source: AudioSource, sample_rate_hz: int, block_s: float) -> tuple[int, Iterator[np.ndarray]]:
-    import soundfile
-
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        if not path.exists():
-            raise FileNotFoundError(f"no such audio file: {path}")
-        if not path.is_file():
-            raise AudioError(f"{path} is not a file")
-        if path.stat().st_size == 0:
-            raise AudioError(f"{path.name!r} is empty (0 bytes)")
-        handle: str | BinaryIO = str(path)
-    elif isinstance(source, (bytes, bytearray, memoryview)):
-        if len(source) == 0:
-            raise AudioError("the given audio is empty (0 bytes)")
-        handle = io.BytesIO(source)
-    elif hasattr(source, "read"):
-        handle = source
-    else:
-        kinds = "a path, bytes, a binary file, a Clip or (samples, sample_rate_hz)"
-        raise AudioError(f"audio must be {kinds}, got {type(source).__name__}")
-    try:
-        file = soundfile.SoundFile(handle)
-    except (soundfile.LibsndfileError, TypeError) as error:
-        if shutil.which("ffmpeg") is None:
-            raise AudioError(
-                f"{_name_of(source)} cannot be read as audio; wav, flac, ogg, mp3 and au always work "
-                "(m4a and others too where ffmpeg is installed)"
-            ) from error
-        return sample_rate_hz, _ffmpeg_blocks(source, sample_rate_hz, block_s)
-    return file.samplerate, _soundfile_blocks(file, _name_of(source), block_s)
-
-
-def _soundfile_blocks(file, name: str, block_s: float) -> Iterator[np.ndarray]:
-    import soundfile
-
-    with file:
-        step = max(1, round(block_s * file.samplerate))
-        while True:
-            try:
-                block = file.read(step, dtype="float32")
-            except soundfile.LibsndfileError as error:
-                raise AudioError(f"{name} is damaged: {error}") from error
-            if len(block) == 0:
-                return
-            yield _to_mono(block)
-
-
-@contextmanager
-def _as_path(source: AudioSource) -> Iterator[str]:
-    """Give ffmpeg a real file: containers with their index at the end cannot be read from a pipe."""
-    if isinstance(source, (str, os.PathLike)):
-        yield os.fspath(source)
-        return
-    with tempfile.NamedTemporaryFile(prefix="genre_gan_") as file:
-        if hasattr(source, "read"):
-            source.seek(0)
-            shutil.copyfileobj(source, file)
-        else:
-            file.write(source)
-        file.flush()
-        yield file.name
-
-
-def _ffmpeg_blocks(source: AudioSource, sample_rate_hz: int, block_s: float) -> Iterator[np.ndarray]:
-    n_bytes = 4 * max(1, round(block_s * sample_rate_hz))
-    with _as_path(source) as path:
-        command = ["ffmpeg", "-v", "error", "-nostdin", "-protocol_whitelist", "file", "-format_whitelist", FFMPEG_FORMATS]
-        command += ["-i", f"file:{path}", "-vn", "-f", "f32le", "-ac", "1", "-ar", str(sample_rate_hz), "pipe:1"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-            try:
-                while data := process.stdout.read(n_bytes):
-                    yield _to_mono(np.frombuffer(data[: len(data) // 4 * 4], "<f4"))
-            finally:
-                if process.poll() is None and process.stdout.peek(1):
-                    process.kill()
-        if process.returncode > 0:
-            raise AudioError(f"{_name_of(source)} cannot be read as audio, not even by ffmpeg")
+def _joined(pieces: Iterable[np.ndarray], n: int) -> Iterator[np.ndarray]:
+    """Blocks of exactly `n` samples, the last one excepted."""
+    held: list[np.ndarray] = []
+    n_held = 0
+    for piece in pieces:
+        while n_held + len(piece) >= n:
+            yield np.concatenate([*held, piece[: n - n_held]])
+            piece, held, n_held = piece[n - n_held :], [], 0
+        if len(piece):
+            held.append(piece)
+            n_held += len(piece)
+    if held:
+        yield np.concatenate(held)

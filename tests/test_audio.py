@@ -1,12 +1,30 @@
 import io
+import shutil
+import struct
+import subprocess
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from genre_gan import AudioError, Clip, load_audio
-from genre_gan.audio import read_blocks
+from genre_gan.audio import AudioWarning, RawAudio, read_blocks
 from tests.conftest import synthesize
+
+RATE_HZ = 22_050
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+
+
+def encoded(samples: np.ndarray, audio_format: str, subtype: str | None = None, rate_hz: int = RATE_HZ) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate_hz, format=audio_format, subtype=subtype)
+    return buffer.getvalue()
+
+
+def read_noted(source) -> tuple[Clip, list[str]]:
+    notes: list[str] = []
+    return load_audio(source, on_note=notes.append), notes
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3", ".au"])
@@ -59,7 +77,7 @@ def test_bad_sound_says_what_is_wrong(source, message):
 
 
 def test_missing_file_is_named():
-    with pytest.raises(FileNotFoundError, match="nowhere.wav"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.wav"):
         load_audio("nowhere.wav")
 
 
@@ -67,3 +85,173 @@ def test_a_failed_save_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="audio_format must be one of"):
         Clip(np.zeros(10, np.float32), 22_050).save(tmp_path / "a.xyz")
     assert list(tmp_path.glob("*.xyz")) == [] and list(tmp_path.glob(".a*")) == []
+
+
+@needs_ffmpeg
+def test_a_header_that_promises_too_little_hides_no_sound(tmp_path):
+    samples = synthesize(220, 2, 6.0, seed=4)
+    wav, au, ogg = (encoded(samples, kind) for kind in ("WAV", "AU", "OGG"))
+    cbr = tmp_path / "quiet_then_loud.mp3"
+    quiet = ["-f", "lavfi", "-i", "sine=440:d=3,volume=0.01", "-f", "lavfi", "-i", "anoisesrc=d=3:c=pink:a=0.8"]
+    command = ["ffmpeg", "-v", "error", *quiet, "-filter_complex", "[0][1]concat=n=2:v=0:a=1", "-q:a", "4", "-write_xing", "0"]
+    subprocess.run([*command, cbr], check=True)
+    flac = bytearray(encoded(samples, "FLAC"))
+    unknown, short = bytes(flac[:21] + bytes([flac[21] & 0xF0, 0, 0, 0, 0]) + flac[26:]), flac.copy()
+    short[22:26] = struct.pack(">I", RATE_HZ)
+    cases = {
+        "sizes never filled in": wav[:4] + bytes(4) + wav[8:40] + bytes(4) + wav[44:],
+        "au without a size": au[:8] + bytes(4) + au[12:],
+        "vbr without a frame count": cbr,
+        "flac of unknown length": unknown,
+        "flac that says one second": bytes(short),
+    }
+    for what, source in cases.items():
+        clip, notes = read_noted(source)
+        assert clip.duration_s == pytest.approx(6.0, rel=0.02) and not notes, what
+    assert load_audio(ogg + encoded(samples[::-1], "OGG")).duration_s == pytest.approx(12.0, rel=0.02)
+
+
+@pytest.mark.parametrize("audio_format", ["WAV", "AIFF", "AU", "FLAC", "MP3", "OGG"])
+def test_a_file_that_ended_early_is_read_and_said(audio_format):
+    data = encoded(synthesize(220, 2, 60.0 if audio_format == "OGG" else 6.0, seed=5), audio_format)
+    clip, notes = read_noted(data[: len(data) // 2 + 101])
+    assert clip.duration_s > 2.0
+    assert len(notes) == 1 and "the given audio ended early" in notes[0]
+    with pytest.warns(AudioWarning, match="ended early"):
+        load_audio(data[: len(data) // 2 + 101])
+    assert not read_noted(data)[1]
+
+
+def test_without_ffmpeg_a_file_may_be_cut_short_and_that_is_said(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    ogg = encoded(synthesize(220, 2, 6.0, seed=4), "OGG")
+    clip, notes = read_noted(ogg + ogg)
+    assert clip.duration_s == pytest.approx(6.0, rel=0.02) and "may be cut short" in notes[0]
+    with pytest.raises(AudioError, match="where ffmpeg is installed"):
+        load_audio(b"abcd" * 100)
+
+
+def test_tags_behind_the_sound_are_no_sound():
+    wav = encoded(synthesize(220, 2, 1.0, seed=4), "WAV")
+    for tag in (b"LIST" + struct.pack("<I", 90_000) + bytes(90_000), b"ID3\4" + bytes(90_000)):
+        clip, notes = read_noted(wav + tag)
+        assert clip.duration_s == 1.0 and not notes
+
+
+def test_channels_that_cancel_each_other_leave_the_louder_one():
+    samples = synthesize(220, 2, 3.0, seed=6)
+    clip, notes = read_noted((np.stack([samples, -0.97 * samples], 1), RATE_HZ))
+    assert np.array_equal(clip.samples, samples) and "antiphase" in notes[0] and len(notes) == 1
+    other = synthesize(330, 3, 3.0, seed=7)
+    clip, notes = read_noted((np.stack([samples, other], 1), RATE_HZ))
+    assert np.allclose(clip.samples, (samples + other) / 2, atol=1e-6) and not notes
+
+
+def test_peaks_over_full_scale_are_scaled_and_said():
+    samples = synthesize(220, 2, 3.0, seed=8)
+    normal = samples / np.abs(samples).max()
+    for source in (encoded(samples * 32_768, "WAV", "FLOAT"), encoded(samples * 1e6, "AIFF", "DOUBLE"), (samples * 2e4, RATE_HZ)):
+        clip, notes = read_noted(source)
+        assert np.allclose(clip.samples, normal, atol=1e-6) and "times full scale" in notes[0] and len(notes) == 1
+    assert not read_noted(Clip(1.05 * normal, RATE_HZ))[1]  # what a lossy format overshoots by
+    assert np.abs(load_audio(encoded(samples * 32_768, "WAV", "FLOAT"), 16_000).samples).max() < 1.05
+
+
+def test_samples_of_every_type_mean_the_same():
+    expected = synthesize(220, 2, 1.0, seed=9)
+    integers = np.round(expected * 32_767).astype(np.int16)
+    sources = [integers, integers.astype(np.int32), integers.astype(np.int64), integers.tolist(),
+               integers.astype(np.int32) * 65_536, (integers.astype(np.int32) + 32_768).astype(np.uint16),
+               integers[:, None], integers.astype(np.int64) * 256,
+               torch.tensor(expected, requires_grad=True), torch.from_numpy(expected).double(), expected.tolist(),
+               torch.from_numpy(integers)]
+    for samples in sources:
+        assert np.allclose(load_audio((samples, RATE_HZ), on_note=lambda text: None).samples, expected, atol=1e-4)
+    assert "taken for 16-bit sound" in read_noted((integers.astype(np.int64), RATE_HZ))[1][0]
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros((2, 44_100)), r"got \(2, 44100\): \(channels, n\)\? pass samples.T"),
+        (np.zeros((1, 44_100), np.int16), "pass samples.T"),
+        (torch.zeros(2, 44_100), "pass samples.T"),
+        (np.zeros((44_100, 0)), "samples must be numbers"),
+        ([[1.0], [1.0, 2.0]], "samples must be numbers"),
+        (["a", "b"], "samples must be numbers"),
+        (np.zeros(9, complex), "samples must be numbers"),
+        (None, "samples must be numbers"),
+    ],
+)
+def test_samples_of_another_shape_or_type_are_refused_with_advice(samples, message):
+    with pytest.raises(AudioError, match=message):
+        load_audio((samples, RATE_HZ))
+
+
+def test_a_rate_that_comes_first_or_makes_no_sense_is_refused():
+    with pytest.raises(AudioError, match="swap the two"):
+        load_audio((RATE_HZ, np.zeros(RATE_HZ)))
+    wav = encoded(synthesize(220, 2, 1.0, seed=1), "WAV")
+    for rate_hz in (1, 999, 768_001, 2**31 - 1):
+        with pytest.raises(AudioError, match=rf"sample rate of {rate_hz} Hz; from 1000 to 768000 Hz"):
+            load_audio(wav[:24] + struct.pack("<I", rate_hz) + wav[28:])
+    assert load_audio(wav[:24] + struct.pack("<I", 1_000) + wav[28:]).duration_s == pytest.approx(22.05, rel=1e-4)
+
+
+def test_files_are_read_from_their_beginning_wherever_they_stand(tmp_path):
+    data = encoded(synthesize(220, 2, 1.0, seed=1), "WAV")
+    expected, at_end = load_audio(data).samples, io.BytesIO(data)
+    at_end.seek(0, io.SEEK_END)
+    assert np.array_equal(load_audio(at_end).samples, expected)
+    path = tmp_path / "sound"
+    path.write_bytes(data)
+    with path.open("rb") as file, subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as pipe:
+        assert np.array_equal(load_audio(file).samples, expected)
+        assert np.array_equal(load_audio(pipe.stdout).samples, expected)
+    with pytest.raises(AudioError, match="is closed"):
+        load_audio(file)
+    with path.open(encoding="latin-1") as text, pytest.raises(AudioError, match="opened as text: open it with 'rb'"):
+        load_audio(text)
+
+
+@pytest.mark.parametrize("suffix", [".au", ".vox", ".gsm", ".raw", ".mp3"])
+@pytest.mark.parametrize("content", ["random", "web page", "pointer", "text"])
+def test_what_is_no_sound_does_not_become_sound_by_its_name(tmp_path, suffix, content):
+    texts = {
+        "web page": (b"\n<!DOCTYPE html><html>" + b"a login " * 900, "is a web page"),
+        "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 7\n", "git lfs pull"),
+        "text": (b"notes on a song\n" * 500, "cannot be read as audio"),
+        "random": (np.random.default_rng(3).bytes(30_000), "cannot be read as audio"),
+    }
+    path = tmp_path / f"sound{suffix}"
+    path.write_bytes(texts[content][0])
+    with pytest.raises(AudioError, match=texts[content][1]):
+        load_audio(path)
+
+
+def test_a_file_without_a_header_is_read_when_its_format_is_told(tmp_path):
+    samples = synthesize(220, 2, 1.0, seed=1)
+    path = tmp_path / "talk.raw"
+    soundfile.write(path, np.stack([samples, samples], 1), 16_000, format="RAW", subtype="ULAW")
+    with pytest.raises(AudioError, match="cannot be read"):
+        load_audio(path)
+    clip = load_audio(RawAudio(path, 16_000, "ULAW", n_channels=2), 16_000)
+    assert len(clip.samples) == len(samples) and np.std(clip.samples - samples) < 0.01
+    with pytest.raises(AudioError, match="sample rate of 8 Hz"):
+        load_audio(RawAudio(path, 8))
+    with pytest.raises(AudioError, match="cannot be read as MUSIC"):
+        load_audio(RawAudio(path, 16_000, "MUSIC"))
+
+
+@needs_ffmpeg
+def test_a_playlist_opens_no_other_file(tmp_path):
+    secret = Clip(synthesize(220, 2, 3.0, seed=1), RATE_HZ).save(tmp_path / "secret.wav")
+    segments = f"#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{secret}\n#EXT-X-ENDLIST\n"
+    lists = [f"#EXTM3U\n{segments}", f"#EXTM3U\n{segments.replace(str(secret), f'file://{secret}')}",
+             f"ffconcat version 1.0\nfile '{secret}'\n", "ffconcat version 1.0\nfile secret.wav\n",
+             f'<?xml version="1.0"?><MPD><Period><AdaptationSet><BaseURL>{secret}</BaseURL></AdaptationSet></Period></MPD>']
+    for number, text in enumerate(lists):
+        for path in (tmp_path / f"{number}.wav", tmp_path / f"{number}.m3u8"):
+            path.write_text(text)
+            with pytest.raises(AudioError, match="cannot be read as audio"):
+                load_audio(path)

@@ -1,0 +1,292 @@
+"""Files of sound, decoded piece by piece: by libsndfile, and by ffmpeg what libsndfile cannot read to its end.
+
+libsndfile believes headers: it stops where one says that the sound ends, though the file may hold more (a VBR MP3 without a frame
+count, a recording whose sizes were never filled in, chained Ogg). So where much of a file is left unread, ffmpeg goes on. Both
+see the content alone, never a name: by its suffix anything would pass for sound of a format without a header.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from genre_gan.ffmpeg import FfmpegError, decoding, is_installed
+
+if TYPE_CHECKING:
+    from soundfile import SoundFile
+
+MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
+PIECE_VALUES = 2**20  # samples of all channels together that are decoded at once, at most
+NEGLIGIBLE = 0.02  # of a file's bytes, or of a sound's length
+UNKNOWN_SIZE = 0x7FFF_0000  # sizes from here on stand in headers that were written before the end was known
+_SIZE_IN_LOG = re.compile(r"^ *(?:data|SSND|BODY|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_FRAMES_IN_LOG = re.compile(r"^ *Frames *: (\d+)$", re.MULTILINE)
+_NOT_SOUND = (  # how other things begin that people take for sound
+    (rb"version https://git-lfs", "is a pointer of Git LFS, not the file itself: fetch that with `git lfs pull`"),
+    (rb"\s*(\xef\xbb\xbf)?<(!doctype|html|head|body|\?xml)", "is a web page: the download failed, or needs a login"),
+    (rb"PK\x03\x04|PK\x05\x06|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "is an archive: unpack it first"),
+    (rb"%PDF|\x89PNG|\xff\xd8\xff|GIF8", "is a document or a picture"),
+    (rb"MThd", "is MIDI, notes to play and not sound"),
+    (rb"PAR1|ARROW1", "is a table"),
+    (rb"#EXTM3U|ffconcat|\[playlist\]", "is a playlist: give the files that it lists"),
+)
+
+
+class AudioError(ValueError):
+    """Sound that cannot be read, or samples that make no sense. The message is fit for users."""
+
+
+class AudioWarning(UserWarning):
+    """Sound that was read, but of which its user should know something: that it ended early, say."""
+
+
+@dataclass(frozen=True)
+class RawAudio:
+    """A file of samples without a header, of which only its owner knows what they mean.
+
+    Attributes:
+        file: a path, bytes or an open binary file.
+        sample_rate_hz, n_channels: of the sound.
+        encoding: as libsndfile names it, such as `PCM_16`, `PCM_U8`, `FLOAT`, `ULAW`, `ALAW`, `GSM610` and `VOX_ADPCM`.
+    """
+
+    file: str | os.PathLike | bytes | BinaryIO
+    sample_rate_hz: int
+    encoding: str = "PCM_16"
+    n_channels: int = 1
+
+
+class Decoded(NamedTuple):
+    """A sound file, opened.
+
+    Attributes:
+        sample_rate_hz, n_channels: of the sound.
+        is_float: whether the file holds floating point numbers, so that full scale is a mere convention.
+        pieces: float32 [shape=(n, n_channels)], one after the other.
+    """
+
+    sample_rate_hz: int
+    n_channels: int
+    is_float: bool
+    pieces: Iterator[np.ndarray]
+
+
+FileSource = str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | RawAudio
+
+
+def name_of(source: Any) -> str:
+    """What to call a source in messages."""
+    source = source.file if isinstance(source, RawAudio) else source
+    return repr(Path(source).name) if isinstance(source, (str, os.PathLike)) else "the given audio"
+
+
+@contextmanager
+def decoding_file(source: FileSource, note: Callable[[str], None]) -> Iterator[Decoded]:
+    """Open a sound file. `note` is called with a sentence for each thing of which the user should know.
+
+    Raises:
+        AudioError: not sound, or sound of a rate that makes no sense; its pieces raise it too, where nothing can be read.
+        FileNotFoundError: no such file.
+    """
+    import soundfile
+
+    name = name_of(source)
+    with _opened(source) as file:
+        try:
+            sound = _open_with_libsndfile(file, source)
+        except (soundfile.LibsndfileError, TypeError, ValueError) as error:
+            if isinstance(source, RawAudio):
+                raise AudioError(f"{name} cannot be read as {source.encoding} without a header: {error}") from error
+            with _ffmpeg_sound(file, name, note) as decoded:
+                yield decoded
+            return
+        with sound:
+            _check_rate(sound.samplerate, name)
+            is_float = sound.subtype in ("FLOAT", "DOUBLE")
+            yield Decoded(sound.samplerate, sound.channels, is_float, _pieces(sound, file, name, note))
+
+
+def _open_with_libsndfile(file: BinaryIO, source: FileSource) -> SoundFile:
+    import soundfile
+
+    file.seek(0)
+    handle = file.fileno() if isinstance(file, io.FileIO) else file  # a descriptor is faster than calls into Python
+    if isinstance(source, RawAudio):
+        _check_rate(source.sample_rate_hz, name_of(source))
+        layout = {"samplerate": source.sample_rate_hz, "channels": source.n_channels, "subtype": source.encoding, "format": "RAW"}
+        return soundfile.SoundFile(handle, closefd=False, **layout)
+    return soundfile.SoundFile(handle, closefd=False)
+
+
+def _check_rate(rate_hz: int, name: str) -> None:
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise AudioError(f"{name} has a sample rate of {rate_hz} Hz; from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz can be read")
+
+
+def _pieces(sound: SoundFile, file: BinaryIO, name: str, note: Callable[[str], None]) -> Iterator[np.ndarray]:
+    """All of the sound: what libsndfile reads, and what ffmpeg finds behind that."""
+    import soundfile
+
+    rate_hz, n_read, failure = sound.samplerate, 0, None
+    step = max(1, min(rate_hz, PIECE_VALUES // sound.channels))
+    try:
+        while len(piece := sound.read(step, dtype="float32", always_2d=True)):
+            n_read += len(piece)
+            yield piece
+    except soundfile.LibsndfileError as error:
+        failure = error
+    is_more = sound.format != "RAW" and (failure is not None or _is_much_left(file))
+    if is_more:
+        try:
+            with decoding(file, rate_hz, sound.channels) as rest:
+                yield from _without_first(n_read, rest.pieces())
+                n_read = max(n_read, rest.n_read)
+        except FfmpegError as error:
+            if n_read == 0 and failure:
+                raise AudioError(f"{name} is damaged: {failure}") from error
+            if not is_installed():
+                note(f"{name} may be cut short: {n_read / rate_hz:.1f} s of it were read; all can be where ffmpeg is installed")
+    if n_read == 0 and is_more:
+        raise AudioError(f"{name} holds no sound that can be read; it is cut off or damaged")
+    n_declared = _declared_frames(sound, n_read)
+    if n_read < (1 - NEGLIGIBLE) * n_declared:
+        note(f"{name} ended early: {n_read / rate_hz:.1f} of {n_declared / rate_hz:.1f} s are there")
+    elif _ends_inside_ogg_page(file):
+        note(f"{name} ended early, after {n_read / rate_hz:.1f} s")
+
+
+def _without_first(n: int, pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    for piece in pieces:
+        if len(piece) > n:
+            yield piece[n:]
+        n = max(0, n - len(piece))
+
+
+def _is_much_left(file: BinaryIO) -> bool:
+    """Whether what libsndfile left unread is likely sound; after the sound stand tags, and in the IFF family further chunks."""
+    position = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    if size - position <= NEGLIGIBLE * size:
+        return False
+    file.seek(position + position % 2)
+    header = file.read(8)
+    if header.startswith((b"ID3", b"TAG", b"APETAGEX")):
+        return False
+    lengths = (int.from_bytes(header[4:], "little"), int.from_bytes(header[4:], "big"))
+    return not (header[:4].isascii() and header[:4].strip().isalnum() and min(lengths) <= size - position - 8)
+
+
+def _declared_frames(sound: SoundFile, n_read: int) -> int:
+    """How many samples of a channel the header promises, where libsndfile tells; else as many as were read."""
+    sizes = [(int(said), int(found)) for said, found in _SIZE_IN_LOG.findall(sound.extra_info)]
+    missing = [said / max(1, found) for said, found in sizes if found < said < UNKNOWN_SIZE]
+    if missing:
+        return round(n_read * max(missing))
+    frames = [int(found) for found in _FRAMES_IN_LOG.findall(sound.extra_info)] or [n_read]
+    return max(frames[0], sound.frames) if sound.frames < 2**62 else n_read
+
+
+def _ends_inside_ogg_page(file: BinaryIO) -> bool:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 2**17))
+    tail = file.read()
+    if not tail.startswith(b"OggS") and size <= 2**17:
+        return False
+    start = tail.rfind(b"OggS\0")
+    n_segments = tail[start + 26] if 0 <= start < len(tail) - 26 else 0
+    return start >= 0 and start + 27 + n_segments + sum(tail[start + 27 : start + 27 + n_segments]) > len(tail)
+
+
+@contextmanager
+def _ffmpeg_sound(file: BinaryIO, name: str, note: Callable[[str], None]) -> Iterator[Decoded]:
+    try:
+        with decoding(file) as sound:
+            _check_rate(sound.sample_rate_hz, name)
+
+            def pieces() -> Iterator[np.ndarray]:
+                yield from sound.pieces()
+                read_s, declared_s = sound.n_read / sound.sample_rate_hz, sound.declared_s
+                if declared_s is not None and read_s < (1 - NEGLIGIBLE) * declared_s - 0.05:
+                    note(f"{name} ended early: {read_s:.1f} of {declared_s:.1f} s are there")
+                elif sound.is_damaged or _ends_inside_ogg_page(file):
+                    note(f"{name} is damaged, and what could be read of it lasts {read_s:.1f} s")
+
+            yield Decoded(sound.sample_rate_hz, sound.n_channels, sound.is_float, pieces())
+    except FfmpegError as error:
+        raise AudioError(_explain(file, name, error)) from error
+
+
+def _explain(file: BinaryIO, name: str, error: FfmpegError) -> str:
+    """Why a file cannot be read as audio, by its first bytes where they tell."""
+    file.seek(0)
+    head = file.read(64)
+    for pattern, reason in _NOT_SOUND:
+        if re.match(pattern, head, re.IGNORECASE):
+            return f"{name} cannot be read as audio: it {reason}"
+    if is_installed():
+        return f"{name} cannot be read as audio: it {error}"
+    return (
+        f"{name} cannot be read as audio; wav, flac, ogg, mp3 and au always work (m4a and others too where ffmpeg is installed)"
+    )
+
+
+@contextmanager
+def _opened(source: FileSource) -> Iterator[BinaryIO]:
+    """The content of `source` as a binary file that can be read more than once."""
+    source = source.file if isinstance(source, RawAudio) else source
+    if isinstance(source, (str, os.PathLike)):
+        with _open_path(Path(source)) as file:
+            yield _not_empty(file, name_of(source))
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        yield _not_empty(io.BytesIO(source), name_of(source))
+    elif hasattr(source, "read"):
+        with _rereadable(source) as file:
+            yield _not_empty(file, name_of(source))
+    else:
+        kinds = "a path, the bytes of a file, an open binary file, a Clip or (samples, sample_rate_hz)"
+        raise AudioError(f"audio must be {kinds}, got {type(source).__name__}")
+
+
+def _open_path(path: Path) -> BinaryIO:
+    try:
+        if not path.exists():
+            raise FileNotFoundError(f"no such audio file: {path}")
+        if not path.is_file():
+            raise AudioError(f"{path} is not a file")
+        return path.open("rb", buffering=0)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise AudioError(f"{name_of(path)} cannot be opened: {error.strerror or error}") from error
+
+
+def _not_empty(file: BinaryIO, name: str) -> BinaryIO:
+    if file.seek(0, os.SEEK_END) == 0:
+        raise AudioError(f"{name} is empty (0 bytes)")
+    return file
+
+
+@contextmanager
+def _rereadable(file: Any) -> Iterator[BinaryIO]:
+    """The user's own file, which is read from its beginning, or a copy on disk of one that cannot go back."""
+    if getattr(file, "closed", False):
+        raise AudioError("the given file is closed")
+    with tempfile.TemporaryFile() as copy:
+        try:
+            if not isinstance(file.read(0), bytes):
+                raise AudioError("the given file was opened as text: open it with 'rb'")
+            is_seekable = file.seekable()
+            while not is_seekable and (block := file.read(2**20)):
+                copy.write(block)
+        except (OSError, AttributeError, TypeError) as error:
+            raise AudioError(f"the given file cannot be read: {error}") from error
+        yield file if is_seekable else copy
