@@ -4,8 +4,9 @@
     python training/prepare_data.py --data path/to/tracks.csv --output-dir data/mine --private --push-to-hub USER/DATASET
     python training/train_lstm.py --data USER/DATASET --output-dir runs/lstm
 
-Columns: id, audio (the bytes of each file as they were), genre, artist, split. Damaged, silent and too short tracks are left
-out and listed. Before you push recordings, make sure that you may publish them, or use --private.
+Columns: id, audio (the bytes of each file as they were), genre, artist, split. The rows are in random order, so that whoever
+reads them as a stream meets all genres at once. Damaged, silent and too short tracks are left out and listed. Before you push
+recordings, make sure that you may publish them, or use --private.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
@@ -38,6 +40,7 @@ from training.loop import add_hub_arguments, run_script
 
 SHARD_BYTES = 400_000_000
 GROUP_TRACKS = 20  # rows that are written, and later read, together
+ORDER_SEED = 0  # the same data gives the same files
 
 
 CARD = """# {name}
@@ -191,6 +194,7 @@ def prepare(args: argparse.Namespace) -> None:
         raise DataError(f"{args.output_dir} holds a data set already: choose another --output-dir, or add --overwrite")
     sources = args.data or [DEFAULT_DATASET]
     tracks = load_tracks(sources, args.genres)
+    tracks = tracks.select(np.random.default_rng(ORDER_SEED).permutation(len(tracks)))
     unfinished = args.output_dir / ".writing"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
