@@ -28,12 +28,12 @@ def synthesize(pitch_hz: float, beat_hz: float, duration_s: float, seed: int, ra
 
 
 def write_music_folder(root: Path, genres=TWO_GENRES, tracks_per_genre: int = 5, duration_s: float = 4.0) -> Path:
-    """`root/<genre>/<genre>.NNNNN.wav` for each genre."""
+    """`root/<genre>/<genre>-NN.wav` for each genre; not GTZAN's names, of which artists and faults are known."""
     for g, genre in enumerate(genres):
         (root / genre).mkdir(parents=True)
         for i in range(tracks_per_genre):
             samples = synthesize(110.0 * (g + 1) * 1.7, 1.0 + 2 * g, duration_s, seed=100 * g + i)
-            soundfile.write(root / genre / f"{genre}.{i:05d}.wav", samples, SAMPLE_RATE_HZ)
+            soundfile.write(root / genre / f"{genre}-{i:02d}.wav", samples, SAMPLE_RATE_HZ)
     return root
 
 

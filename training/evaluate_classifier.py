@@ -28,14 +28,14 @@ from genre_gan import GenreClassifier, Guess
 from genre_gan.audio import AudioError, load_audio
 from genre_gan.clip import Clip
 from genre_gan.data.sources import DEFAULT_DATASET, DataError, TrackSet, load_tracks
-from genre_gan.data.splits import N_FOLDS, split_tracks
+from genre_gan.data.splits import N_FOLDS, artist_folds, split_tracks
 from genre_gan.evaluation.metrics import mean_and_interval
 from genre_gan.files import write_bytes
 from genre_gan.plots import save_figure
 from training.loop import positive_int, run_script
 from training.not_music import KINDS, make_not_music, speak
 from training.processes import launch_command
-from training.scores import balanced, expected_calibration_error, folds_without_faults, reliability, wilson_interval
+from training.scores import balanced, expected_calibration_error, reliability, wilson_interval
 
 SENTENCES = (
     "The train to the coast leaves at seven in the morning, and there is no other before noon.",
@@ -115,10 +115,10 @@ def choose_tracks(tracks: TrackSet, panel: Panel, split: str, seed: int) -> tupl
         remarks.append(f"the data has no tracks of: {', '.join(missing)}; balanced accuracy is over the genres found")
     tracks = tracks.select(known)
     if panel.is_cross_validation:
-        folds = folds_without_faults(tracks)
+        folds = artist_folds(tracks)
         chosen = np.flatnonzero(folds >= 0)
         if len(chosen) < len(tracks):
-            remarks.append(f"left out {len(tracks) - len(chosen)} tracks that the published split leaves out as faulty or repeated")
+            remarks.append(f"left out {len(tracks) - len(chosen)} faulty or repeated tracks")
         return tracks.select(chosen), folds[chosen], remarks
     if split != "all":
         tracks = tracks.select(split_tracks(tracks, split, seed=seed).valid)

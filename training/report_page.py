@@ -80,7 +80,7 @@ On {settings["tracks"]} tracks: classifiers trained {settings["scale"]:g} and GA
 (50 or 100, and 500). One JSON file for each run stands in `report/`.
 
 Mean ± deviation over the runs (seeds). `segment`: the report's protocol, slices split at random, so that slices of one track
-stand on both sides; the GANs learned from all tracks. `artist`: artists kept apart (the published fault-filtered lists); the GANs
+stand on both sides; the GANs learned from all tracks. `artist`: artists kept apart; the GANs
 learned from the training side alone. `fold`: the same by one of six folds, each with every genre. "Balanced" is the mean over
 genres of each one's accuracy; "valid" is by slice unless said otherwise."""
 

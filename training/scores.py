@@ -7,20 +7,6 @@ import torch
 
 from genre_gan.classify import pool_slices
 from genre_gan.data.cache import Segments
-from genre_gan.data.sources import TrackSet
-from genre_gan.data.splits import artist_folds, published_split
-
-
-def folds_without_faults(tracks: TrackSet) -> np.ndarray:
-    """`artist_folds`, with -1 for GTZAN tracks that the published split leaves out as faulty, whether or not the data says so."""
-    published = published_split()
-    gtzan = {name.split(".")[0] for name in published}
-    folds = artist_folds(tracks)
-    for i, (name, artist) in enumerate(zip(tracks.ids, tracks.artists)):
-        genre, _, number = name.partition(".")
-        if not artist and name not in published and genre in gtzan and len(number) == 5 and number.isdigit():
-            folds[i] = -1
-    return folds
 
 
 def track_scores(

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from genre_gan.audio import load_audio
 from genre_gan.data.cache import FeatureStore, Segments
-from genre_gan.data.splits import N_FOLDS, Split
+from genre_gan.data.splits import N_FOLDS, Split, artist_folds
 from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.files import write_bytes
 from genre_gan.models.lstm import POOLINGS, GenreLSTM, LSTMConfig, relative_level, summarise_windows
@@ -35,7 +35,7 @@ from genre_gan.models.summary import summarise
 from training.batches import Batch, Loader, SegmentLoader, count_steps, split_store
 from training.loop import Run, add_common_arguments, run_script, save_and_push, training_record, update_average
 from training.not_music import KINDS, make_not_music, speak
-from training.scores import balanced, expected_calibration_error, fit_temperature, folds_without_faults, track_scores
+from training.scores import balanced, expected_calibration_error, fit_temperature, track_scores
 
 # Voices and sentences other than those of evaluate_classifier.py.
 VOICES = ("en-us+m1", "en-us+f1", "it", "pl+f4", "nl+m3", "pt+f5", "sv+m7", "en-gb+m2", "ru", "tr+f2")
@@ -371,7 +371,7 @@ def cross_validate(args: argparse.Namespace) -> None:
     """Train a model for each fold, calibrate on what they say of tracks they never heard, and train one on all tracks."""
     run = Run(args, "lstm")
     store = run.load_features(feature_config(args))
-    folds = folds_without_faults(store.tracks)
+    folds = artist_folds(store.tracks)
     everything = store.segments(np.flatnonzero(folds >= 0))
     logits = np.zeros((2, len(everything), len(store.tracks.genres) + args.not_music), np.float32)
     fold_of_slice, models = folds[everything.track], []

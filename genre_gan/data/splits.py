@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+import csv
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from genre_gan.data.sources import DataError, TrackSet
 
 PROTOCOLS = ("segment", "track", "artist", "fold")
-N_FOLDS = 6
+N_FOLDS = 5
+_N_SHUFFLES = 20
 
 
 @dataclass(frozen=True)
@@ -20,93 +26,90 @@ class Split:
     """Which items train and which validate.
 
     Attributes:
-        protocol: `segment`, `track`, `artist` or `fold`.
+        protocol: `segment`, `track`, `artist`, or `fold`, which is another name for `artist`.
         train, valid: indices [shape=(n,)] of tracks, or of segments under the `segment` protocol.
         leaks: True where slices of one track stand on both sides, so that the figures flatter.
+        n_left_out: faulty and repeated tracks that stand on neither side.
+        n_unknown_artists: tracks on either side whose artist nobody knows, each taken as by an artist of its own.
     """
 
     protocol: str
     train: np.ndarray
     valid: np.ndarray
     leaks: bool
+    n_left_out: int = 0
+    n_unknown_artists: int = 0
 
-
-def published_split() -> dict[str, str]:
-    """`{track id: train|valid|test}` of the fault-filtered GTZAN split (Kereliuk, Sturm & Larsen 2015)."""
-    lists = files("genre_gan") / "data" / "facts"
-    return {
-        line.strip(): name
-        for name in ("train", "valid", "test")
-        for line in (lists / f"{name}_filtered.txt").read_text().splitlines()
-        if line.strip()
-    }
+    def summary(self) -> str:
+        """Such as "artist split: 350 to train, 88 to validate; 29 faulty or repeated tracks left out"."""
+        text = f"{self.protocol} split: {len(self.train)} to train, {len(self.valid)} to validate"
+        if self.leaks:
+            text += "; slices of a track stand on both sides"
+        if self.n_left_out:
+            text += f"; {self.n_left_out} faulty or repeated tracks left out"
+        if self.n_unknown_artists:
+            text += f"; {self.n_unknown_artists} tracks of unknown artists, each taken as by an artist of its own"
+        return text
 
 
 def split_tracks(tracks: TrackSet, protocol: str, valid_fraction: float = 0.2, seed: int = 0) -> Split:
-    """Split `tracks` by the `track`, the `artist` or the `fold` protocol.
+    """Split `tracks` by the `track` or the `artist` protocol; every genre stands on both sides.
 
-    `track`: stratified by genre, every track on one side. `artist`: no artist on both sides. A `split` column of the
-    data counts first, then an `artist` column, then the published fault-filtered lists for GTZAN ids; tracks of other
-    splits (test, unlisted) and tracks of which none of the three is known join neither side. `fold`: one of the `N_FOLDS`
-    parts of `artist_folds`, chosen by `seed`, validates; unlike the published validation list it has every genre.
+    `track`: no track on both sides. `artist`, also called `fold`: no artist on both sides. Either way the tracks are divided
+    into 1 / `valid_fraction` folds, fewer where a genre has fewer artists, and fold number `seed` validates, so that seeds
+    that follow each other give a cross-validation.
 
     Raises:
-        DataError: a genre with too few tracks or artists for two sides, or no artist known at all.
+        DataError: a genre that cannot stand on both sides.
     """
     if protocol == "segment":
         raise ValueError("the segment protocol splits slices, not tracks: use split_segments")
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
-    _check_fraction(valid_fraction)
-    rng = np.random.default_rng(seed)
-    if protocol == "track":
-        sides = _split_groups(tracks, range(len(tracks)), lambda i: i, valid_fraction, rng)
-    elif protocol == "fold":
-        folds = artist_folds(tracks)
-        sides = {i: "valid" if folds[i] == (seed + 1) % N_FOLDS else "train" for i in np.flatnonzero(folds >= 0)}
+    if not 0 < valid_fraction <= 0.5:
+        raise ValueError(f"valid_fraction must be above 0 and at most 0.5, got {valid_fraction!r}")
+    faulty = _faulty(tracks)
+    usable = np.flatnonzero(~faulty)
+    if len(usable) == 0:
+        raise DataError(f"the {protocol} split has no track to divide: {len(tracks)} given, {faulty.sum()} faulty or repeated")
+    by_artist = protocol != "track"
+    groups, unknown = artist_groups(tracks) if by_artist else (np.arange(len(tracks)), np.zeros(len(tracks), bool))
+    for n_folds in range(round(1 / valid_fraction), 1, -1):
+        folds = _balanced_folds(tracks, usable, groups[usable], n_folds)
+        if folds is not None:
+            break
     else:
-        sides = _split_artists(tracks, valid_fraction, rng)
-    train = np.array([i for i, side in sorted(sides.items()) if side == "train"], dtype=np.int64)
-    valid = np.array([i for i, side in sorted(sides.items()) if side == "valid"], dtype=np.int64)
-    if len(train) == 0 or len(valid) == 0:
-        raise DataError(
-            f"the {protocol} split leaves {len(train)} tracks to train and {len(valid)} to validate; both need some. "
-            "An artist split needs GTZAN track ids (blues.00000), an artist column or a split column"
-        )
-    missing = set(tracks.genres) - {tracks.genre_names[i] for i in train}
-    if missing:
-        raise DataError(f"the {protocol} split leaves no training track for: {', '.join(sorted(missing))}")
-    return Split(protocol, train, valid, leaks=False)
+        raise _cannot_divide(tracks, usable, groups, 2, "artist" if by_artist else "track")
+    valid = folds == seed % n_folds
+    return Split(protocol, usable[~valid], usable[valid], False, int(faulty.sum()), int(unknown[usable].sum()))
 
 
 def artist_folds(tracks: TrackSet, n_folds: int = N_FOLDS) -> np.ndarray:
     """Divide `tracks` for cross-validation: the fold of each, from 0 to `n_folds` - 1 [shape=(n_tracks,)].
 
-    Where the artist is named, an artist's tracks share a fold. GTZAN names none but lists an artist's tracks one after the
-    other (Sturm, arXiv 1306.1461, table 1), so a genre is cut into `n_folds` runs of consecutive ids: only an artist on a cut
-    stands on both sides of it. Tracks that the published split leaves out as faulty or repeated get fold -1.
+    No artist stands in two folds, and every genre stands in each. Of several shuffled runs of scikit-learn's
+    `StratifiedGroupKFold` the one counts that shares out the genres most evenly; the result depends on the tracks alone.
+    Faulty and repeated tracks of GTZAN get fold -1.
+
+    Raises:
+        DataError: a genre with too few artists.
     """
     if n_folds < 2:
         raise ValueError(f"n_folds must be at least 2, got {n_folds!r}")
     folds = np.full(len(tracks), -1, dtype=np.int64)
-    for genre in tracks.genres:
-        members = [i for i, name in enumerate(tracks.genre_names) if name == genre and tracks.splits[i] != "unlisted"]
-        unnamed = sorted((i for i in members if not tracks.artists[i]), key=lambda i: tracks.ids[i])
-        for fold, part in enumerate(np.array_split(unnamed, n_folds)):
-            folds[part.astype(np.int64)] = fold
-        by_artist = Counter(tracks.artists[i] for i in members if tracks.artists[i])
-        sizes = np.zeros(n_folds)
-        for artist, size in sorted(by_artist.items(), key=lambda item: (-item[1], item[0])):
-            taken = [folds[i] for i, name in enumerate(tracks.artists) if name == artist and folds[i] >= 0]
-            fold = int(taken[0]) if taken else int(sizes.argmin())
-            sizes[fold] += size
-            folds[[i for i in members if tracks.artists[i] == artist]] = fold
+    usable = np.flatnonzero(~_faulty(tracks))
+    groups, _ = artist_groups(tracks)
+    found = _balanced_folds(tracks, usable, groups[usable], n_folds) if len(usable) else None
+    if found is None:
+        raise _cannot_divide(tracks, usable, groups, n_folds, "artist")
+    folds[usable] = found
     return folds
 
 
 def split_segments(n_segments: int, valid_fraction: float = 0.2, seed: int = 0) -> Split:
     """The report's protocol: shuffle all slices, whatever their track. Slices of a track land on both sides."""
-    _check_fraction(valid_fraction)
+    if not 0 < valid_fraction < 1:
+        raise ValueError(f"valid_fraction must be between 0 and 1, got {valid_fraction!r}")
     n_valid = round(valid_fraction * n_segments)
     if not 0 < n_valid < n_segments:
         raise DataError(f"{n_segments} segments are too few to split with valid_fraction {valid_fraction}")
@@ -114,53 +117,106 @@ def split_segments(n_segments: int, valid_fraction: float = 0.2, seed: int = 0) 
     return Split("segment", np.sort(order[n_valid:]), np.sort(order[:n_valid]), leaks=True)
 
 
-def _check_fraction(valid_fraction: float) -> None:
-    if not 0 < valid_fraction < 1:
-        raise ValueError(f"valid_fraction must be between 0 and 1, got {valid_fraction!r}")
+def artist_groups(tracks: TrackSet) -> tuple[np.ndarray, np.ndarray]:
+    """Which tracks share artists, directly or through others.
+
+    Names come from the data's artist column, and for GTZAN's ids from Sturm's index (arXiv 1306.1461) where the data names
+    none. See `artist_names` for how they are compared.
+
+    Returns:
+        The number of each track's group, and whether nobody knows its artist, so that it is a group of its own
+        [shape=(n_tracks,) both].
+    """
+    index = gtzan_artists()
+    names = [artist_names(artist or index.get(track_id, "")) for track_id, artist in zip(tracks.ids, tracks.artists, strict=True)]
+    number = {name: i for i, name in enumerate(sorted(set().union(*names)))}
+    edges = [(i, len(tracks) + number[name]) for i, found in enumerate(names) for name in found]
+    ends = np.array(edges, np.int64).reshape(-1, 2).T
+    n_nodes = len(tracks) + len(number)
+    graph = coo_array((np.ones(len(edges)), (ends[0], ends[1])), shape=(n_nodes, n_nodes))
+    groups = connected_components(graph, directed=False)[1][: len(tracks)]
+    return groups, np.array([not found for found in names], dtype=bool)
 
 
-def _split_artists(tracks: TrackSet, valid_fraction: float, rng: np.random.Generator) -> dict[int, str]:
-    published = published_split()
-    sides, by_artist = {}, []
-    for i, (track_id, artist, split) in enumerate(zip(tracks.ids, tracks.artists, tracks.splits)):
-        if split:
-            sides[i] = split
-        elif artist:
-            by_artist.append(i)
-        elif track_id in published:
-            sides[i] = published[track_id]
-    sides.update(_split_groups(tracks, by_artist, lambda i: tracks.artists[i], valid_fraction, rng))
-    for artist in set(tracks.artists) - {""}:
-        crossing = {sides.get(i) for i, name in enumerate(tracks.artists) if name == artist} & {"train", "valid"}
-        if len(crossing) > 1:
-            raise DataError(f"artist {artist!r} stands on both sides of the data's own split; correct its split column")
-    return sides
+def artist_names(artist: str) -> set[str]:
+    """The names in an artist column as they are compared: without case, accents, a leading "The", spaces and punctuation.
 
-
-def _split_groups(tracks: TrackSet, indices: Iterable[int], group_of, valid_fraction: float, rng) -> dict[int, str]:
-    """Send whole groups to `valid`, genre by genre, until each genre has its share; a group never divides."""
-    members, genre_groups, genre_sizes = defaultdict(list), defaultdict(set), Counter()
-    for i in indices:
-        members[group_of(i)].append(i)
-        genre_groups[tracks.genre_names[i]].add(group_of(i))
-        genre_sizes[tracks.genre_names[i]] += 1
-    side_of: dict[object, str] = {}
-    for genre in sorted(genre_groups):
-        groups = sorted(genre_groups[genre])
-        if len(groups) < 2:
-            side_of.setdefault(groups[0], "train")
+    Several are separated by `;` or "feat."; of "Bob Marley & the Wailers" the leader counts too. Empty where none is known.
+    """
+    found = set()
+    for name in re.split(r";|\b(?:feat|ft)\.|\bfeaturing\b", artist, flags=re.IGNORECASE):
+        plain = "".join(c for c in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(c))
+        plain = re.sub(r"\s+", " ", plain.replace("&", " and ")).strip()
+        if plain in ("", "unknown", "unknown artist"):
             continue
-        wanted = max(1, round(valid_fraction * genre_sizes[genre]))
-        n_valid = sum(tracks.genre_names[i] == genre for g in groups if side_of.get(g) == "valid" for i in members[g])
-        free = [groups[k] for k in rng.permutation(len(groups)) if groups[k] not in side_of]
-        has_train = any(side_of.get(group) == "train" for group in groups)
-        for position, group in enumerate(free):
-            size = sum(tracks.genre_names[i] == genre for i in members[group])
-            last_hope = not has_train and position == len(free) - 1
-            if n_valid < wanted and not last_hope and (n_valid == 0 or n_valid + size <= 1.5 * wanted):
-                side_of[group] = "valid"
-                n_valid += size
-            else:
-                side_of[group] = "train"
-                has_train = True
-    return {i: side_of[group] for group, group_members in members.items() for i in group_members}
+        for variant in {plain, plain.split(" and the ")[0]}:
+            variant = re.sub(r"^the |, the$", "", variant)
+            found.add("".join(c for c in variant if c.isalnum()) or variant)
+    return found
+
+
+def gtzan_artists() -> dict[str, str]:
+    """`{track id: artist}` of GTZAN's 1000 tracks, empty for 17 (B. L. Sturm's index of 2024; arXiv 1306.1461)."""
+    return {row["id"]: row["artist"] for row in _facts("gtzan_artists.csv")}
+
+
+def _faulty(tracks: TrackSet) -> np.ndarray:
+    """Which tracks are GTZAN's faulty or repeated ones [shape=(n_tracks,)].
+
+    These are the ids that Foleiss & Tavares or the fault-filtered split (Kereliuk, Sturm & Larsen 2015) leave out. Other
+    collections number their files in the same way: a track whose artist is another than GTZAN's of that id is not GTZAN's.
+    """
+    faults, index = {row["id"] for row in _facts("gtzan_faults.csv")}, gtzan_artists()
+    return np.array(
+        [
+            track_id in faults and (not artist or artist_names(artist) == artist_names(index[track_id]))
+            for track_id, artist in zip(tracks.ids, tracks.artists, strict=True)
+        ],
+        dtype=bool,
+    )
+
+
+def _facts(name: str) -> Iterator[dict[str, str]]:
+    with (files("genre_gan") / "data" / "facts" / name).open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
+
+
+def _balanced_folds(tracks: TrackSet, usable: np.ndarray, groups: np.ndarray, n_folds: int) -> np.ndarray | None:
+    """The fold of each usable track [shape=(n_usable,)] with the genres shared out most evenly; None if one lacks a genre."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    genres, genre_ids = np.unique([tracks.genre_names[i] for i in usable], return_inverse=True)
+    sizes = np.bincount(genre_ids)
+    if any(len(np.unique(groups[genre_ids == genre])) < n_folds for genre in range(len(genres))):
+        return None
+    best: tuple[float, np.ndarray | None] = (np.inf, None)
+    for shuffle in range(_N_SHUFFLES):
+        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=shuffle)
+        folds = np.empty(len(usable), dtype=np.int64)
+        for fold, (_, valid) in enumerate(splitter.split(usable, genre_ids, groups)):
+            folds[valid] = fold
+        counts = np.zeros((len(genres), n_folds))
+        np.add.at(counts, (genre_ids, folds), 1)
+        unevenness = float(np.square(counts / sizes[:, None] - 1 / n_folds).sum())
+        if counts.all() and unevenness < best[0]:
+            best = (unevenness, folds)
+    return best[1]
+
+
+def _cannot_divide(tracks: TrackSet, usable: np.ndarray, groups: np.ndarray, n_folds: int, what: str) -> DataError:
+    """The error that names the genre with the fewest groups, and its artists."""
+    members = defaultdict(list)
+    for i in usable:
+        members[tracks.genre_names[i]].append(i)
+    if not members:
+        return DataError(f"no track to divide into {n_folds} folds: {len(tracks)} given, all of them faulty or repeated")
+    genre = min(members, key=lambda name: len({groups[i] for i in members[name]}))
+    n_groups, index = len({groups[i] for i in members[genre]}), gtzan_artists()
+    artists = sorted({tracks.artists[i] or index.get(tracks.ids[i], "") or "unknown" for i in members[genre]})
+    named = ", ".join(artists[:8]) + (f" and {len(artists) - 8} more" if len(artists) > 8 else "")
+    size = f"{len(members[genre])} {'track' if len(members[genre]) == 1 else 'tracks'}"
+    by = f"{n_groups} {'artist' if n_groups == 1 else 'artists'} or groups of artists that share tracks"
+    return DataError(
+        f"genre {genre!r} cannot stand on both sides of each of {n_folds} {what} folds: it has {size} by {by} ({named}). "
+        "Add tracks by other artists, leave the genre out, or ask for fewer folds"
+    )
