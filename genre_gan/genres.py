@@ -3,14 +3,47 @@
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 
 
+# Names of one genre in their canonical form; who asks for one gets whichever a model has, or else what is nearest to it.
+_SAME = (
+    ("hiphop", "rap", "hiphoprap", "raphiphop", "hiphopnrap", "rapnhiphop"),
+    ("rnb", "rhythmnblues", "soulrnb", "rnbsoul", "soulnrnb", "rnbnsoul"),
+    ("metal", "heavymetal"),
+    ("rock", "rocknroll"),
+    ("classical", "classic"),
+)
+_NEAREST = {"rnb": ("soul", "blues")}
+
+
 def canonical_genre(name: str) -> str:
-    """Lower-case `name` and drop spaces, hyphens and underscores: `"Hip-Hop"` becomes `"hiphop"`."""
-    return "".join(character for character in name.lower() if character not in " -_")
+    """The letters and digits of `name` in lower case: `"Hip-Hop"` becomes `"hiphop"`, and `"R&B"`, as `"R'n'B"`, `"rnb"`."""
+    name = unicodedata.normalize("NFKC", name).casefold()
+    name = re.sub(r"&|\band\b|(?<=\w)['\u2019]n['\u2019](?=\w)", "n", name)
+    return "".join(character for character in name if character.isalnum())
+
+
+def find_genre(name: str, genres: Sequence[str] = GENRES) -> str:
+    """Which of `genres` the user means by `name`: spelled so, spelled otherwise, or the nearest that has another name.
+
+    Raises:
+        ValueError: none of them.
+    """
+    if name in genres:
+        return name
+    if isinstance(name, str):
+        known = {canonical_genre(genre): genre for genre in reversed(genres)}
+        key = canonical_genre(name)
+        same = next((names for names in _SAME if key in names), (key,))
+        for candidate in (key, *same, *_NEAREST.get(same[0], ())):
+            if candidate in known:
+                return known[candidate]
+    raise ValueError(f"genre {name!r} is unknown; allowed: {', '.join(genres)}")
 
 
 def genre_weights(genre: str | Mapping[str, float], genres: Sequence[str] = GENRES) -> list[float]:
@@ -31,9 +64,7 @@ def genre_weights(genre: str | Mapping[str, float], genres: Sequence[str] = GENR
         raise ValueError(f"genre must be a name or a blend like {{'jazz': 0.7, 'hiphop': 0.3}}, got {genre!r}; {allowed}")
     weights = dict.fromkeys(genres, 0.0)
     for name, weight in genre.items():
-        key = canonical_genre(name) if isinstance(name, str) else name
-        if key not in weights:
-            raise ValueError(f"genre {name!r} is unknown; {allowed}")
+        key = find_genre(name, genres)
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight) or weight < 0:
             raise ValueError(f"the weight of genre {name!r} must be a number >= 0, got {weight!r}")
         weights[key] += float(weight)

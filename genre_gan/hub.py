@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
+from genre_gan.files import file_names
 from genre_gan.pretrained import CONFIG_NAME, WEIGHTS_NAME, ModelError, read_config, read_weights
 
 if TYPE_CHECKING:
@@ -269,4 +270,5 @@ def newest_previews(folder: Path) -> dict[str, Path]:
     """
     genres = read_config(folder)["model"].get("genres", ())
     steps = sorted((_run_folder(folder) / "previews").glob("step-*"))
-    return {f"{g}.wav": steps[-1] / f"{g}.wav" for g in genres if steps and (steps[-1] / f"{g}.wav").is_file()}
+    names = [f"{name}.wav" for name in file_names(genres)]
+    return {name: steps[-1] / name for name in names if steps and (steps[-1] / name).is_file()}

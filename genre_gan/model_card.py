@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from huggingface_hub import EvalResult, ModelCardData, constants
+
+from genre_gan.files import file_names
 
 _LICENCES = {
     "gtzan": "GTZAN states no licence: use for research",
@@ -33,8 +36,8 @@ _GENERATOR = _Kind(
     "quality. It makes only the genres named here, and sounds like its training data, with the biases of that collection.",
     '''from genre_gan import GenreGenerator
 
-clip = GenreGenerator.from_pretrained("{repo_id}"{revision}).generate("{genre}", duration_s=8.0, seed=7)
-clip.save("{genre}.wav")''',
+clip = GenreGenerator.from_pretrained("{repo_id}"{revision}).generate({genre}, duration_s=8.0, seed=7)
+clip.save("{file_name}.wav")''',
 )
 _CLASSIFIER = _Kind(
     "audio-classification",
@@ -166,7 +169,9 @@ def _facts(config: Mapping, genres: Sequence[str], paths: Sequence[str]) -> str:
 
 def _how_to_load(kind: _Kind, genres: Sequence[str], repo_id: str, revision: str | None) -> str:
     argument = f', revision="{revision}"' if revision else ""
-    code = kind.use.format(repo_id=repo_id, revision=argument, genre=genres[0] if genres else "")
+    first = genres[0] if genres else ""
+    genre = json.dumps(first, ensure_ascii=False)
+    code = kind.use.format(repo_id=repo_id, revision=argument, genre=genre, file_name=file_names([first])[0])
     option = f" --revision {revision}" if revision else ""
     alone = f"The files alone: `hf download {repo_id}{option}`"
     return f"With the `genre-gan` package installed:\n\n```python\n{code}\n```\n\n{alone}"

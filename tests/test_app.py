@@ -103,6 +103,12 @@ def test_generate_repeats_a_seed_and_has_the_asked_length(client):
     assert Path(first).read_bytes() == Path(again).read_bytes() != Path(other).read_bytes()
 
 
+def test_genres_go_by_any_of_their_names_as_in_python(client):
+    settings = {"duration_s": 2, "seed": 7, "model": "fcn", "api_name": "/generate"}
+    expected = Path(client.predict("hiphop", second_genre="blues", **settings)[0]).read_bytes()
+    assert Path(client.predict("Hip Hop/Rap", second_genre="R&B", **settings)[0]).read_bytes() == expected
+
+
 def test_generate_shows_the_seed_it_drew(client):
     audio, drawn = client.predict("rock", 2, -1, api_name="/generate")
     again, _ = client.predict("rock", 2, drawn, api_name="/generate")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from genre_gan.files import file_names
 from genre_gan.generate import GenreGenerator
 from genre_gan.plots import mel_figure, save_figure
 
@@ -14,6 +15,6 @@ def write_previews(pipeline: GenreGenerator, folder: Path, duration_s: float) ->
     """A clip and a spectrogram for each genre, through the pipeline that users have."""
     folder.mkdir(parents=True, exist_ok=True)
     clips = [pipeline.generate(genre, duration_s, PREVIEW_SEED) for genre in pipeline.genres]
-    for genre, clip in zip(pipeline.genres, clips):
-        clip.save(folder / f"{genre}.wav")
+    for name, clip in zip(file_names(pipeline.genres), clips, strict=True):
+        clip.save(folder / f"{name}.wav")
     save_figure(mel_figure(clips, pipeline.genres, columns=2), folder / "spectrograms.png")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
 
+from genre_gan.files import file_names
 from genre_gan.generate import GenreGenerator
 from genre_gan.hub import check_can_push, newest_previews, push_model_folder, resolve_model_folder
 from genre_gan.pretrained import ModelError
@@ -43,7 +44,9 @@ def make_samples(folder: Path) -> dict[str, bytes] | None:
         generator = GenreGenerator.from_pretrained(folder)
     except ModelError:
         return None
-    return {f"{genre}.mp3": generator.generate(genre, SAMPLE_S, SAMPLE_SEED).encode("mp3") for genre in generator.genres}
+    names = [f"{name}.mp3" for name in file_names(generator.genres)]
+    clips = (generator.generate(genre, SAMPLE_S, SAMPLE_SEED) for genre in generator.genres)
+    return {name: clip.encode("mp3") for name, clip in zip(names, clips, strict=True)}
 
 
 def push(args: argparse.Namespace) -> None:

@@ -11,6 +11,8 @@ import gradio as gr
 from gradio import processing_utils
 
 from genre_gan import Clip
+from genre_gan.files import file_names
+from genre_gan.genres import find_genre
 
 ALONE = "none"  # no second genre
 RANDOM_SEED = -1
@@ -22,6 +24,19 @@ EXAMPLES = (  # positions of the genre and of one to blend with, the latter's sh
     (6, 4, 40, 10.0, 1.0, 3),
     (8, 3, 50, 12.0, 1.4, 4),
 )
+
+
+class GenreDropdown(gr.Dropdown):
+    """A dropdown of genres that takes any name that Python takes too, such as `Hip-Hop`: requests over the network have them."""
+
+    is_template = True  # gradio shows it as its parent
+
+    def preprocess(self, payload: str | None) -> str | None:
+        try:
+            payload = payload and find_genre(payload, [value for _, value in self.choices])
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        return super().preprocess(payload)
 
 
 class Form(NamedTuple):
@@ -81,5 +96,5 @@ def take_in(takes: list[Take], slot: int | None) -> Take:
 
 def keep_file(clip: Clip, title: str, file_format: str) -> str:
     """Write a clip into gradio's cache, which serves it and deletes it later, under a name that visitors can use."""
-    name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    name = file_names([re.sub(r"[\W_]+", "-", title.lower())])[0]
     return processing_utils.save_bytes_to_cache(clip.encode(file_format), f"{name}.{file_format}", gr.utils.get_upload_folder())

@@ -15,7 +15,7 @@ from genre_gan import Clip, load_audio
 from genre_gan.clip import FORMATS
 from genre_gan.demo.errors import user_errors
 from genre_gan.demo.events import ON_MODELS, PRIVATE, QUIET
-from genre_gan.demo.forms import ALONE, KEPT_CLIPS, MAX_SEED, RANDOM_SEED, Form, Take, keep_file, take_in
+from genre_gan.demo.forms import ALONE, KEPT_CLIPS, MAX_SEED, RANDOM_SEED, Form, GenreDropdown, Take, keep_file, take_in
 from genre_gan.demo.models import Models
 from genre_gan.demo.pictures import label_of, picture_of
 
@@ -47,8 +47,8 @@ def add_generate_tab(models: Models) -> tuple[gr.State, list[gr.Button]]:
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             with gr.Row():
-                genre = gr.Dropdown(genres, value=genres[0], label="Genre", min_width=120, elem_id="genre")
-                second = gr.Dropdown([ALONE, *genres], value=ALONE, label="Blend with", min_width=120, elem_id="second")
+                genre = GenreDropdown(genres, value=genres[0], label="Genre", min_width=120, elem_id="genre")
+                second = GenreDropdown([ALONE, *genres], value=ALONE, label="Blend with", min_width=120, elem_id="second")
             share = gr.Slider(0, 100, 30, step=5, label="Share of the second genre (%)", visible=False, elem_id="share")
             duration_s = gr.Slider(
                 MIN_DURATION_S, MAX_DURATION_S, DEFAULT_DURATION_S, step=0.5, label="Length (seconds)", elem_id="duration"
@@ -144,7 +144,7 @@ def add_generate_tab(models: Models) -> tuple[gr.State, list[gr.Button]]:
         """Generate a WAV clip of a genre, or of a blend of two; the seed used comes back with it.
 
         Args:
-            genre: One of the genres that the model knows.
+            genre: One of the genres that the model knows, in any spelling.
             duration_s: Length in seconds, from 2 to 60.
             seed: The same seed gives the same clip; -1 draws one.
             second_genre: A genre to blend in, or "none".
