@@ -9,7 +9,8 @@ from torch import nn
 from genre_gan.features import musicnn_log_mel
 from genre_gan.hub import packaged_weights
 from genre_gan.models.musicnn import PATCH_FRAMES, FrontBranch, MusiCNN, MusiCNNConfig
-from training.make_musicnn_weights import front_end_statistics, read_checkpoint, without_constants
+from training.make_musicnn_weights import front_end_statistics, without_constants
+from training.tensorflow_checkpoint import read_checkpoint
 
 TINY = MusiCNNConfig(front_channels=(3, 2, 2, 1, 1), middle_channels=4, embedding_dim=5, tags=("rock", "jazz"))
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +24,8 @@ from torch import Tensor
 from genre_gan.audio import SUFFIXES, AudioError, load_audio
 from genre_gan.features import MUSICNN_SAMPLE_RATE_HZ, musicnn_log_mel
 from genre_gan.models.musicnn import MusiCNN, MusiCNNConfig
+from training.tensorflow_checkpoint import read_wheel
 
-CHECKPOINT = "musicnn/MSD_musicnn/"
 EPSILON = 1e-3  # of the batch normalisations
 CONSTANT_BELOW = 1e-3  # a channel whose deviation is smaller is constant; those that live have about 1
 LISTEN_S = 5.0
@@ -38,75 +37,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--listen", type=Path, nargs="+", required=True, help="folders of recordings, music or not")
     parser.add_argument("--output-dir", type=Path, required=True)
     return parser.parse_args(argv)
-
-
-def read_wheel(path: Path) -> dict[str, np.ndarray]:
-    """The variables of the checkpoint inside the wheel, without the optimiser's."""
-    with zipfile.ZipFile(path) as wheel:
-        index, data = wheel.read(CHECKPOINT + ".index"), wheel.read(CHECKPOINT + ".data-00000-of-00001")
-    return read_checkpoint(index, data)
-
-
-def read_checkpoint(index: bytes, data: bytes) -> dict[str, np.ndarray]:
-    """The float32 variables of a TensorFlow checkpoint of one shard ("tensor bundle"), without the optimiser's.
-
-    The index is a table of LevelDB's format, uncompressed: name to a `BundleEntryProto` that says where in `data` it lies.
-    """
-    footer = index[-48:]
-    _, position = _varint(footer, 0)
-    _, position = _varint(footer, position)
-    variables = {}
-    for _, handle in _block(index, *_handle(footer, position)):
-        for key, entry in _block(index, *_handle(handle, 0)):
-            name, fields = key.decode(), dict(_message(entry))
-            if not name or "Adam" in name or fields.get(1) != 1:  # the header has no name; type 1 is float32
-                continue
-            shape = [dict(_message(size)).get(1, 0) for number, size in _message(fields[2]) if number == 2]
-            offset = fields.get(4, 0)
-            variables[name.replace("/", ".")] = np.frombuffer(data[offset : offset + fields[5]], "<f4").reshape(shape)
-    return variables
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte, position = data[position], position + 1
-        value, shift = value | (byte & 127) << shift, shift + 7
-        if byte < 128:
-            return value, position
-
-
-def _handle(data: bytes, position: int) -> tuple[int, int]:
-    offset, position = _varint(data, position)
-    return offset, _varint(data, position)[0]
-
-
-def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Keys, of which each repeats the beginning of the one before, and values; at the end a list of restarts."""
-    block, position, key = table[offset : offset + size], 0, b""
-    end = size - 4 - 4 * int.from_bytes(block[-4:], "little")
-    while position < end:
-        shared, position = _varint(block, position)
-        fresh, position = _varint(block, position)
-        length, position = _varint(block, position)
-        key, position = key[:shared] + block[position : position + fresh], position + fresh
-        yield key, block[position : position + length]
-        position += length
-
-
-def _message(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The fields of a protocol buffer that are numbers or bytes."""
-    position = 0
-    while position < len(data):
-        tag, position = _varint(data, position)
-        if tag & 7 == 0:
-            value, position = _varint(data, position)
-        elif tag & 7 == 2:
-            length, position = _varint(data, position)
-            value, position = data[position : position + length], position + length
-        else:  # a checksum of four bytes
-            value, position = data[position : position + 4], position + 4
-        yield tag >> 3, value
 
 
 def build(variables: dict[str, np.ndarray]) -> MusiCNN:
@@ -193,7 +123,7 @@ def without_constants(model: MusiCNN, mean: Tensor, deviation: Tensor) -> MusiCN
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    whole = build(read_wheel(args.wheel))
+    whole = build(read_wheel(args.wheel, "MSD_musicnn"))
     mean, deviation = front_end_statistics(whole, recordings(args.listen))
     model = without_constants(whole, mean, deviation)
     model.training_record = {
