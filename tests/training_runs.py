@@ -1,8 +1,10 @@
 """Run training scripts as real processes that can be killed, forked from one that has done the slow imports already."""
 
+import faulthandler
 import importlib
 import multiprocessing
 import os
+import resource
 import socket
 import sys
 import time
@@ -16,21 +18,25 @@ from tests.conftest import write_music_folder
 from tests.test_models import tiny_spectral_model
 
 ROOT = Path(__file__).resolve().parents[1]
-TIMEOUT_S = 300
+TIMEOUT_S = 120
 _CONTEXT = multiprocessing.get_context("forkserver")
 # What a training would import on its way, seconds of work each.
 _SLOW_IMPORTS = ["datasets", "librosa.filters", "matplotlib.backends.backend_agg", "matplotlib.figure", "pytest", "torch._dynamo"]
 _SLOW_IMPORTS += ["torch.distributed.fsdp"]
 _SERVER_ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
 
-# The options that make each training tiny; {parts} is a folder of tiny models. A new script or model is one more line.
+# The options that make each training tiny. A new script or model is one more line.
 TINY = {
-    "lstm": ["train_lstm.py", "--segment-s", "1", "--hidden-size", "8"],
     "fcn": ["train_cgan.py", "--model", "fcn", "--segment-s", "1", "--width", "8"],
-    "mel": ["train_cgan.py", "--width", "8", "--d-width", "8"]
-    + ["--autoencoder", "{parts}/autoencoder", "--judge", "{parts}/judge", "--vocoder", "{parts}/vocoder"],
+    "cnn": ["train_cgan.py", "--model", "cnn", "--segment-s", "1", "--width", "16"],
+}
+# The same for scripts on the older loop; {parts} is a folder of tiny models.
+TINY_OLD = {
+    "lstm": ["train_lstm.py", "--segment-s", "1", "--hidden-size", "8"],
+    "mel": ["train_cgan.py", "--width", "8", "--d-width", "8", "--autoencoder", "{parts}/autoencoder", "--judge", "{parts}/judge",
+            "--vocoder", "{parts}/vocoder"],
     "judge": ["train_judge.py", "--width", "8", "--autoencoder", "{parts}/autoencoder"],
-    "autoencoder": ["train_autoencoder.py", *"--latent-dim 4 --widths 8 8 --n-blocks 1 --crop-frames 8 --adversarial-from 1".split()],
+    "autoencoder": ["train_autoencoder.py", "--latent-dim", "4", "--widths", "8", "8", "--n-blocks", "1", "--crop-frames", "8"],
     "vocoder": ["train_vocoder.py", "--dim", "16", "--n-layers", "1", "--crop-frames", "16", "--adversarial-from", "1"],
 }
 
@@ -42,7 +48,8 @@ class TrainingProcess:
         words = [str(word) for word in arguments]
         before = {name: os.environ.get(name) for name in _SERVER_ENVIRONMENT}
         os.environ.update(_SERVER_ENVIRONMENT)  # the server is started by the first process, and keeps what it finds
-        _CONTEXT.set_forkserver_preload([f"training.{Path(tiny[0]).stem}" for tiny in TINY.values()] + _SLOW_IMPORTS)
+        scripts = {f"training.{Path(tiny[0]).stem}" for tiny in [*TINY.values(), *TINY_OLD.values()]}
+        _CONTEXT.set_forkserver_preload([*scripts, *_SLOW_IMPORTS])
         self.log_path = log
         log.touch()
         self._process = _CONTEXT.Process(target=_work, args=(words, str(log), environment or {}))
@@ -75,6 +82,10 @@ class TrainingProcess:
             time.sleep(0.001)
         return False
 
+    def wait_for(self, duration_s: float) -> None:
+        """Let it work for so long, or to its end."""
+        self._process.join(duration_s)
+
     def signal(self, number: int) -> None:
         if self.is_running:
             os.kill(self.pid, number)
@@ -84,12 +95,17 @@ def _work(words: list[str], log: str, environment: dict[str, str]) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
+    faulthandler.dump_traceback_later(TIMEOUT_S - 20)
     os.environ.update(environment)
     torch.set_num_threads(1)
     if "ADAM_EPSILON" in environment:
         set_adam_epsilon(float(environment["ADAM_EPSILON"]))
+    if "FILE_SIZE_LIMIT" in environment:  # as on a disk that is nearly full
+        limit = int(environment["FILE_SIZE_LIMIT"])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     sys.argv = words
     importlib.import_module(f"training.{Path(words[0]).stem}").main(words[1:])
+    print("trackers imported:", [name for name in ("tensorboard", "trackio", "wandb") if name in sys.modules])
 
 
 def set_adam_epsilon(epsilon: float) -> None:
@@ -104,14 +120,14 @@ def set_adam_epsilon(epsilon: float) -> None:
 
 def tiny_arguments(kind: str, data: Path, output_dir: Path, n_steps: int, *more: object) -> list[object]:
     """A tiny training of `kind` on what `write_tiny_data` wrote, with a checkpoint after each step."""
-    options = [option.format(parts=data / "parts") for option in TINY[kind]]
+    options = [option.format(parts=data / "parts") for option in (TINY | TINY_OLD)[kind]]
     options += ["--data", data / "music", "--cache-dir", data / "cache", "--batch-size", 4, "--output-dir", output_dir]
-    options += ["--max-steps", n_steps, "--checkpoint-every", 1, "--preview-every", 1000, "--tracker", "none"]
+    options += ["--max-steps", n_steps, "--checkpoint-every", 1, "--preview-every", 1000, "--tracker", "none", "--num-workers", 0]
     return [*options, *more]
 
 
 def write_tiny_data(folder: Path) -> Path:
-    """Music and the tiny models that training a `mel` generator takes."""
+    """Music, and the tiny models that training a `mel` generator takes."""
     write_music_folder(folder / "music", tracks_per_genre=3, duration_s=7.0)
     tiny_spectral_model().save_pretrained(folder / "parts")
     return folder
@@ -139,8 +155,13 @@ def start_ranks(arguments: list[object], folder: Path, environment: dict[str, st
 
 
 def newest_state(folder: Path) -> dict[str, torch.Tensor]:
-    """The tensors of the newest checkpoint in a run's folder."""
-    return load_file(sorted((folder / "checkpoints").glob("step-*"))[-1] / "state.safetensors")
+    """The tensors of the newest checkpoint in a run's folder, each named by its file and its place there."""
+    newest = sorted((folder / "checkpoints").glob("step-*"))[-1]
+    tensors = {f"{path.stem}.{name}": tensor for path in newest.glob("*.safetensors") for name, tensor in load_file(path).items()}
+    for path in newest.glob("optimizer*.bin"):
+        for index, state in torch.load(path, weights_only=True)["state"].items():
+            tensors |= {f"{path.stem}.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    return tensors
 
 
 def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor], tolerance: float = 0.0) -> None:

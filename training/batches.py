@@ -1,21 +1,210 @@
-"""Batches of slices and crops: which ones a step gets, how the ranks divide them, and how they are read ahead."""
+"""Batches without end: what a step gets, how it is read ahead and divided, and noise that belongs to its rows.
+
+Batch k is a function of (seed, k) alone, and so is the noise of each of its rows. So a resumed run and a run of several
+processes go exactly where one that was never stopped, on one process, would have gone.
+"""
 
 from __future__ import annotations
 
 import argparse
-import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+import itertools
+import math
+import os
+import signal
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from genre_gan.data.cache import FeatureStore, LatentStore, Segments
 from genre_gan.data.splits import Split, split_segments, split_tracks
+from training.arguments import TrainingError
 
-if TYPE_CHECKING:
-    from training.loop import Run
+
+class Batch(NamedTuple):
+    """This process's rows of a batch.
+
+    Attributes:
+        features: Tensor[B x T x F], zero beyond a slice's end.
+        n_frames: (B,) lengths without that padding.
+        genre_ids: (B,).
+        keys: (B,) int64, from which the noise of each row is drawn.
+    """
+
+    features: Tensor
+    n_frames: Tensor
+    genre_ids: Tensor
+    keys: Tensor
+
+    def randn(self, *shape: int, draw: int = 0) -> Tensor:
+        """Normal noise Tensor[B x *shape], the same on every device; `draw` tells several draws of one step apart."""
+        bits = self._bits(math.prod(shape), draw)
+        radius = (-2.0 * torch.log((((bits >> 32) & 0xFFFFFFFF) + 1).float() * 2.0**-32)).sqrt()
+        angle = (bits & 0xFFFFFFFF).float() * (2.0 * math.pi * 2.0**-32)
+        return (radius * angle.cos()).unflatten(1, shape) if shape else (radius * angle.cos())[:, 0]
+
+    def rand(self, *shape: int, draw: int = 0) -> Tensor:
+        """Uniform noise in [0, 1) Tensor[B x *shape]; draws of `randn` and `rand` share their numbers."""
+        uniform = ((self._bits(math.prod(shape), draw) >> 40) & 0xFFFFFF).float() * 2.0**-24
+        return uniform.unflatten(1, shape) if shape else uniform[:, 0]
+
+    def _bits(self, n: int, draw: int) -> Tensor:
+        """Random int64 Tensor[B x n]: number i of a row is SplitMix64 (Steele et al. 2014) of its key, `draw` and i."""
+        start = _mix(self.keys + _signed((draw + 1) * _GAMMA))[:, None]
+        return _mix(start + _signed(_GAMMA) * torch.arange(1, n + 1, device=self.keys.device))
+
+
+_GAMMA = 0x9E3779B97F4A7C15
+
+
+def _signed(number: int) -> int:
+    """The same 64 bits, read as a signed number."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def _mix(x: Tensor) -> Tensor:
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x = (x ^ (x >> shift & 2 ** (64 - shift) - 1)) * _signed(factor)
+    return x ^ (x >> 31 & 2**33 - 1)
+
+
+class Source(Protocol):
+    """Where batches come from; `choose` is asked in the training process, `read` in those that read ahead."""
+
+    steps_per_epoch: int
+
+    def choose(self, step: int) -> np.ndarray:
+        """What the rows of this step are, as integers [shape=(n_rows, k)]; a function of the step alone."""
+
+    def read(self, picks: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """`features`, `n_frames` and `genre_ids` of some of those rows."""
+
+
+class _OfTracks:
+    """A source whose rows are (track, start, n_frames) of a store."""
+
+    def __init__(self, store: FeatureStore | LatentStore, length: int, n_rows: int, seed: int):
+        self.store, self.length, self.n_rows, self.seed = store, length, n_rows, seed
+        places = {genre: i for i, genre in enumerate(store.tracks.genres)}
+        self.genre_ids = np.array([places[genre] for genre in store.tracks.genre_names])  # of all tracks
+
+    def read(self, picks: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        features = torch.zeros(len(picks), self.length, self.store.n_features)
+        for row, (track, start, n_frames) in enumerate(picks.tolist()):
+            features[row, :n_frames] = torch.from_numpy(self.store.read(track, start, n_frames))
+        return features, torch.from_numpy(picks[:, 2]), torch.from_numpy(self.genre_ids[picks[:, 0]])
+
+
+class Slices(_OfTracks):
+    """Fixed slices in epochs, each a permutation of all of them, laid end to end: none is lost and none comes twice."""
+
+    def __init__(self, store: FeatureStore, segments: Segments, n_rows: int, seed: int):
+        super().__init__(store, int(segments.n_frames.max()), n_rows, seed)
+        self.segments = segments
+        self.steps_per_epoch = max(1, round(len(segments) / n_rows))
+
+    def choose(self, step: int) -> np.ndarray:
+        epochs, places = np.divmod(np.arange(step * self.n_rows, (step + 1) * self.n_rows), len(self.segments))
+        rows = np.concatenate([self._order(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
+        return np.stack([self.segments.track[rows], self.segments.start[rows], self.segments.n_frames[rows]], 1)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, epoch]).permutation(len(self.segments))
+
+
+class Crops(_OfTracks):
+    """Random crops of one length: genres as even as the batch size allows, in each genre every source of data as often as
+    the others, and in each source longer tracks more often than short ones.
+    """
+
+    def __init__(self, store: FeatureStore | LatentStore, tracks: np.ndarray, length: int, n_rows: int, seed: int):
+        super().__init__(store, length, n_rows, seed)
+        tracks = tracks[store.n_frames[tracks] >= length]
+        if len(tracks) == 0:
+            raise ValueError(f"no track is as long as a crop of {length / store.frame_rate_hz:.1f} s; use a shorter one")
+        self.steps_per_epoch = max(1, int(store.n_frames[tracks].sum()) // (length * n_rows))
+        of_genre, sources = self.genre_ids[tracks], np.array(store.tracks.sources)[tracks]
+        self._by_genre = []
+        for genre in np.unique(of_genre):
+            chances = np.zeros(len(tracks))
+            for source in np.unique(sources[of_genre == genre]):
+                members = (of_genre == genre) & (sources == source)
+                chances[members] = store.n_frames[tracks[members]] / store.n_frames[tracks[members]].sum()
+            self._by_genre.append((tracks[chances > 0], chances[chances > 0] / chances.sum()))
+
+    def choose(self, step: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, step])
+        genres = np.resize(rng.permutation(len(self._by_genre)), self.n_rows)
+        tracks = np.array([rng.choice(self._by_genre[genre][0], p=self._by_genre[genre][1]) for genre in genres])
+        starts = rng.integers(0, self.store.n_frames[tracks] - self.length + 1)
+        return np.stack([tracks, starts, np.full(self.n_rows, self.length)], 1)
+
+
+class Loader:
+    """The batches of a source, from any step on; each step has as many as gradients are accumulated over."""
+
+    def __init__(self, source: Source, accelerator: Accelerator, args: argparse.Namespace):
+        self.source = source
+        self._sampler = _Sampler(source, args.batch_size, accelerator.gradient_accumulation_steps, args.seed)
+        self._loader = accelerator.prepare(DataLoader(
+            _Rows(source),
+            batch_sampler=self._sampler,
+            collate_fn=_as_it_is,
+            num_workers=args.num_workers,
+            worker_init_fn=_detach,
+            pin_memory=accelerator.device.type == "cuda",
+        ))  # fmt: skip
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.source.steps_per_epoch
+
+    def batches(self, first_step: int) -> Iterator[Batch]:
+        """Without end, from the first batch of a step on."""
+        self._sampler.first_step = first_step
+        return iter(self._loader)
+
+
+class _Sampler:
+    """For accelerate, which divides each list of rows among the processes."""
+
+    drop_last = True
+
+    def __init__(self, source: Source, batch_size: int, n_batches: int, seed: int):
+        self.source, self.batch_size, self.n_batches, self.seed = source, batch_size, n_batches, seed
+        self.first_step = 0
+
+    def __iter__(self) -> Iterator[list[tuple[int, np.ndarray]]]:
+        for step in itertools.count(self.first_step):
+            picks = self.source.choose(step)
+            keys = np.random.SeedSequence([self.seed, step]).generate_state(len(picks), np.uint64).view(np.int64)
+            rows = list(zip(keys.tolist(), picks, strict=True))
+            for start in range(0, self.n_batches * self.batch_size, self.batch_size):
+                yield rows[start : start + self.batch_size]
+
+
+class _Rows(torch.utils.data.Dataset):
+    def __init__(self, source: Source):
+        self.source = source
+
+    def __getitems__(self, rows: list[tuple[int, np.ndarray]]) -> Batch:
+        keys, picks = zip(*rows, strict=True)
+        return Batch(*self.source.read(np.stack(picks)), torch.tensor(keys))
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def _detach(worker: int) -> None:
+    """A terminal's Ctrl-C, or a launcher's SIGTERM, is meant for the trainer, which needs its workers to end the step."""
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the trainer's own handler came along with the fork
 
 
 def split_store(store: FeatureStore, protocol: str, seed: int) -> tuple[Split, Segments, Segments]:
@@ -33,133 +222,7 @@ def pick(segments: Segments, indices: np.ndarray) -> Segments:
     return Segments(segments.track[indices], segments.start[indices], segments.n_frames[indices])
 
 
-class Batch(NamedTuple):
-    """This rank's share of one step.
-
-    Attributes:
-        features: Tensor[B x T x F], zero beyond a slice's end.
-        n_frames: (B,) lengths without that padding.
-        genre_ids: (B,).
-        noise_seed: from which draws for the whole batch come, the same on every rank.
-        share: which rows of the whole batch these are.
-        weight: of this rank's mean loss, so that the mean over ranks is the mean over the whole batch.
-        n_everyone: size of the whole batch.
-    """
-
-    features: Tensor
-    n_frames: Tensor
-    genre_ids: Tensor
-    noise_seed: int
-    share: slice
-    weight: float
-    n_everyone: int
-
-    def randn(self, *shape: int, draw: int = 0) -> Tensor:
-        """Normal noise Tensor[B x *shape] for these rows; `draw` tells several draws of one step apart."""
-        generator = torch.Generator().manual_seed(self.noise_seed + draw)
-        return torch.randn(self.n_everyone, *shape, generator=generator)[self.share].to(self.features.device)
-
-
-class Loader:
-    """Batches of slices, the next one read in the background while this one is used.
-
-    Batch k is a function of (seed, k) alone. Subclasses choose its slices.
-    """
-
-    def __init__(self, store: FeatureStore | LatentStore, length: int, seed: int, run: Run):
-        self.store, self.length, self.seed, self.run = store, length, seed, run
-        genre_id = {genre: i for i, genre in enumerate(store.tracks.genres)}
-        self.track_genre_ids = np.array([genre_id[genre] for genre in store.tracks.genre_names])
-        self._pool = ThreadPoolExecutor(1)
-        self._next: tuple[int, Any] | None = None
-
-    def choose(self, step: int) -> Segments:
-        """The slices of the whole batch number `step`."""
-        raise NotImplementedError
-
-    def batch(self, step: int) -> Batch:
-        """This rank's share of batch number `step`."""
-        future = self._next[1] if self._next and self._next[0] == step else self._pool.submit(self._read, step)
-        asked = time.perf_counter()
-        result = future.result()
-        self.run.count_batch(result.n_everyone, time.perf_counter() - asked)
-        self._next = (step + 1, self._pool.submit(self._read, step + 1))
-        return result
-
-    def _read(self, step: int) -> Batch:
-        everyone = self.choose(step)
-        rows = np.array_split(np.arange(len(everyone)), self.run.world_size)[self.run.rank]
-        mine = pick(everyone, rows)
-        device = self.run.device
-        return Batch(
-            self.read(mine).to(device),
-            torch.from_numpy(mine.n_frames).to(device),
-            torch.from_numpy(self.track_genre_ids[mine.track]).to(device),
-            int(np.random.SeedSequence([self.seed, step, 1]).generate_state(1)[0]) << 8,
-            slice(int(rows[0]), int(rows[-1]) + 1),
-            len(mine) * self.run.world_size / len(everyone),
-            len(everyone),
-        )
-
-    def read(self, segments: Segments) -> Tensor:
-        """Features Tensor[B x T x F] of these slices, zero beyond a slice's end."""
-        features = torch.zeros(len(segments), self.length, self.store.n_features)
-        for row, (track, start, n_frames) in enumerate(zip(segments.track, segments.start, segments.n_frames)):
-            features[row, :n_frames] = torch.from_numpy(self.store.read(int(track), int(start), int(n_frames)))
-        return features
-
-
-class SegmentLoader(Loader):
-    """Epochs of fixed segments: epoch e is a permutation of all of them, so that none is lost and none comes twice.
-
-    A last batch too small for all ranks joins the one before it.
-    """
-
-    def __init__(self, store: FeatureStore, segments: Segments, batch_size: int, seed: int, run: Run):
-        super().__init__(store, int(segments.n_frames.max()), seed, run)
-        self.segments, self.batch_size = segments, min(batch_size, len(segments))
-        full, rest = divmod(len(segments), self.batch_size)
-        self.batches_per_epoch = full + (rest >= run.world_size)
-        self.genre_ids = self.track_genre_ids[segments.track]
-
-    def choose(self, step: int) -> Segments:
-        epoch, position = divmod(step, self.batches_per_epoch)
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.segments))
-        stop = None if position == self.batches_per_epoch - 1 else (position + 1) * self.batch_size
-        return pick(self.segments, order[position * self.batch_size : stop])
-
-
-class CropLoader(Loader):
-    """Random crops of one length: genres as even as the batch size allows, in each genre every source of data as often as
-    the others, and in each source longer tracks more often than short ones.
-    """
-
-    def __init__(self, store: FeatureStore | LatentStore, tracks: np.ndarray, length: int, batch_size: int, seed: int, run: Run):
-        super().__init__(store, length, seed, run)
-        tracks = tracks[store.n_frames[tracks] >= length]
-        if len(tracks) == 0:
-            raise ValueError(f"no track is as long as a crop of {length / store.frame_rate_hz:.1f} s; use a shorter one")
-        self.batch_size = batch_size
-        self.batches_per_epoch = max(1, int(store.n_frames[tracks].sum()) // (length * batch_size))
-        genre_ids, sources = self.track_genre_ids[tracks], np.array(store.tracks.sources)[tracks]
-        self.by_genre = []
-        for genre in np.unique(genre_ids):
-            chances = np.zeros(len(tracks))
-            for source in np.unique(sources[genre_ids == genre]):
-                members = (genre_ids == genre) & (sources == source)
-                chances[members] = store.n_frames[tracks[members]] / store.n_frames[tracks[members]].sum()
-            chosen = chances > 0
-            self.by_genre.append((tracks[chosen], chances[chosen] / chances.sum()))
-
-    def choose(self, step: int) -> Segments:
-        rng = np.random.default_rng([self.seed, step])
-        genres = np.resize(rng.permutation(len(self.by_genre)), self.batch_size)
-        tracks = np.array([rng.choice(self.by_genre[genre][0], p=self.by_genre[genre][1]) for genre in genres])
-        starts = rng.integers(0, self.store.n_frames[tracks] - self.length + 1)
-        return Segments(tracks, starts, np.full(self.batch_size, self.length))
-
-
-def count_steps(args: argparse.Namespace, batches_per_epoch: int) -> int:
-    """Steps that `--epochs` and `--max-steps` allow."""
-    n_steps = args.epochs * batches_per_epoch
-    return n_steps if args.max_steps is None else min(n_steps, args.max_steps)
+def check_batch_size(batch_size: int, n_processes: int) -> None:
+    """Raise `TrainingError` unless each process can have as many rows as the others."""
+    if batch_size % n_processes:
+        raise TrainingError(f"--batch-size must be a multiple of the number of processes, {n_processes}, got {batch_size}")

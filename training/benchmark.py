@@ -40,7 +40,9 @@ from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.files import write_bytes
 from genre_gan.hub import packaged_weights
 from genre_gan.pretrained import CONFIG_NAME, read_config
-from training.loop import Run, positive_int, run_script
+from training.arguments import positive_int, run_script
+from training.loop import Run
+from training.trainer import Task, Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATORS = ("latent-gan", "waveform-gan")  # families of models that the generating pipeline loads
@@ -176,10 +178,33 @@ def measure_generation() -> Iterator[Row]:
         yield Row("generation", f"first chunk from {name}", 1e3 * first_s, "ms", "", "until the stream's first sound")
 
 
-class _MeasuredRun(Run):
-    """A run that times its task's steps instead of training it."""
+class _Measured(Exception):
+    """Ends a script whose steps have been timed; it holds the result."""
 
-    result: dict[str, float]
+
+class _MeasuredTrainer(Trainer):
+    """A trainer that times its task's steps instead of training it."""
+
+    def fit(self, task: Task) -> None:
+        batches = task.loader.batches(0)
+        self._n_counted, self._waited_s = 0, 0.0
+        for step in range(N_WARM_STEPS):
+            self._step(task, batches, step)
+        with FlopCounterMode(display=False) as counter:
+            self._step(task, batches, N_WARM_STEPS)
+        self._waited_s = 0.0
+        began, times_s = time.perf_counter(), []
+        for step in range(N_WARM_STEPS + 1, N_WARM_STEPS + 1 + N_STEPS):
+            step_began = clock()
+            self._step(task, batches, step)
+            times_s.append(clock() - step_began)
+        waited = self._waited_s / (time.perf_counter() - began)
+        batches.close()
+        raise _Measured({"step_s": min(times_s), "flops": counter.get_total_flops(), "waited": waited})
+
+
+class _MeasuredRun(Run):
+    """The same for scripts on the older loop."""
 
     def fit(self, task: Any, n_steps: int) -> bool:
         for module in task.modules.values():
@@ -195,9 +220,8 @@ class _MeasuredRun(Run):
             task.train_step(step)
             times_s.append(clock() - step_began)
         waited = self._waited_s / (time.perf_counter() - began)
-        _MeasuredRun.result = {"step_s": min(times_s), "flops": counter.get_total_flops(), "waited": waited}
         self._lock.close()
-        return False
+        raise _Measured({"step_s": min(times_s), "flops": counter.get_total_flops(), "waited": waited})
 
 
 def measure_training() -> Iterator[Row]:
@@ -229,12 +253,17 @@ def _measure_steps(kind: str, script_name: str, options: str, precision: str, mu
     AcceleratorState._reset_state(reset_partial_state=True)  # or it would refuse another precision
     words = ["--data", music, "--cache-dir", music.parent / "cache", "--output-dir", music.parent / f"{kind}-{precision}"]
     args = script.parse_args([*map(str, words), *options.split(), "--mixed-precision", precision, "--tracker", "none"])
-    script.Run, original = _MeasuredRun, script.Run
+    originals = {name: getattr(script, name) for name in ("Run", "Trainer") if hasattr(script, name)}
     try:
+        for name in originals:
+            setattr(script, name, {"Run": _MeasuredRun, "Trainer": _MeasuredTrainer}[name])
         script.train(args)
+    except _Measured as measured:
+        return measured.args[0]
     finally:
-        script.Run = original
-    return _MeasuredRun.result
+        for name, original in originals.items():
+            setattr(script, name, original)
+    raise RuntimeError(f"{script_name} trained nothing")
 
 
 def _matmul_flops(dtype: torch.dtype) -> float:

@@ -1,4 +1,4 @@
-"""Checkpoints: modules, optimisers and history of a run, each written whole or not at all."""
+"""Checkpoints of accelerate's `save_state`, each written whole or not at all, and checked before it is loaded."""
 
 from __future__ import annotations
 
@@ -6,132 +6,78 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
-import torch
+from accelerate import Accelerator
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
-from torch import Tensor, nn
 
 from genre_gan.files import write_bytes
-from training.errors import TrainingError
+from training.arguments import TrainingError
+
+_RECORD = "record.json"
 
 
-class Trained(Protocol):
-    """What a checkpoint holds."""
+def write_checkpoint(accelerator: Accelerator, folder: Path, step: int, notes: dict[str, Any], keep: int) -> None:
+    """Save the state under a temporary name, sync, rename, sync the folder; then delete all but the newest `keep`.
 
-    modules: dict[str, nn.Module]
-    optimizers: dict[str, torch.optim.Optimizer]
+    To be called by the main process alone: all ranks hold the same weights, and no step depends on a generator's state.
 
-
-class Checkpoint(NamedTuple):
-    """A checkpoint that was read and found whole.
-
-    Attributes:
-        record: `step`, `groups` of the optimisers, and what the run noted.
-        tensors: the safetensors file.
+    Raises:
+        TrainingError: the disk is full or refuses; the checkpoints that stood there before still do.
     """
+    temporary, final = folder / f".writing-{step:08d}", folder / f"step-{step:08d}"
+    try:
+        for leftover in folder.glob(".writing-*"):
+            shutil.rmtree(leftover)
+        accelerator.save_state(str(temporary))
+        digests = {path.name: _digest(path) for path in sorted(temporary.iterdir())}
+        write_bytes(temporary / _RECORD, json.dumps({"step": step, "sha256": digests} | notes).encode())
+        for path in [*temporary.iterdir(), temporary]:
+            _sync(path)
+        if final.exists():  # a damaged one, or the run would not have come back to this step
+            shutil.rmtree(final)
+        os.replace(temporary, final)
+        _sync(folder)
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch.save says a full disk with the last
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise TrainingError(
+            f"the checkpoint of step {step} cannot be written: {error}. Those in {folder} are intact; "
+            "make room and go on with --resume"
+        ) from error
+    older = [path for path in checkpoints(folder) if path <= final]
+    for path in set(checkpoints(folder)) - set(older[-keep:]):
+        shutil.rmtree(path)
 
-    record: dict[str, Any]
-    tensors: bytes
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The finished ones, oldest first."""
+    return sorted(folder.glob("step-*"))
 
 
-class Checkpoints:
-    """The folder of a run's checkpoints, of which the newest `keep` stay."""
-
-    def __init__(self, folder: Path, keep: int):
-        self.folder, self.keep = folder, keep
-
-    def write(self, task: Trained, step: int, notes: dict[str, Any]) -> None:
-        """Write under a temporary name, sync, rename, sync the folder; then delete what is too old.
-
-        Raises:
-            TrainingError: the disk is full or refuses; the checkpoints that stood there before still do.
-        """
-        temporary = None
+def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
+    """The newest one that is whole and what it notes, among it its `step`; None without any. `say` hears of damaged ones."""
+    for path in reversed(checkpoints(folder)):
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for leftover in self.folder.glob(".writing-*"):
-                shutil.rmtree(leftover)
-            temporary = Path(tempfile.mkdtemp(dir=self.folder, prefix=".writing-"))
-            tensors, groups = _pack(task)
-            save_file(tensors, temporary / "state.safetensors")
-            digest = hashlib.sha256((temporary / "state.safetensors").read_bytes()).hexdigest()
-            record = {"step": step, "groups": groups, "sha256": digest} | notes
-            write_bytes(temporary / "state.json", json.dumps(record).encode())
-            _sync(temporary / "state.safetensors")
-            _sync(temporary)
-            final = self.folder / f"step-{step:08d}"
-            if final.exists():  # a damaged one, or the run would not have come back to this step
-                shutil.rmtree(final)
-            os.replace(temporary, final)
-            _sync(self.folder)
-        except (OSError, SafetensorError) as error:
-            raise TrainingError(
-                f"the checkpoint of step {step} cannot be written: {error}. Those in {self.folder} are intact; "
-                "make room and go on with --resume"
-            ) from error
-        finally:
-            if temporary is not None:
-                shutil.rmtree(temporary, ignore_errors=True)
-        older = [path for path in self.paths() if path <= final]
-        for path in set(self.paths()) - set(older[-self.keep :]):
-            shutil.rmtree(path)
-
-    def paths(self) -> list[Path]:
-        """Oldest first."""
-        return sorted(self.folder.glob("step-*"))
-
-    def newest(self, say: Callable[[str], None]) -> Checkpoint | None:
-        """The newest one that is whole; None where there is none. `say` hears of damaged ones."""
-        for path in reversed(self.paths()):
-            try:
-                record = json.loads((path / "state.json").read_text())
-                tensors = (path / "state.safetensors").read_bytes()
-                if hashlib.sha256(tensors).hexdigest() != record["sha256"]:
-                    raise ValueError("its checksum does not match")
-                if path.name != f"step-{record['step']:08d}":
-                    raise ValueError(f"it says that it is of step {record['step']}")
-                return Checkpoint(record, tensors)
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                say(f"checkpoint {path.name} is damaged ({error}); trying the one before it")
-        return None
+            record = json.loads((path / _RECORD).read_text())
+            for name, digest in record["sha256"].items():
+                if _digest(path / name) != digest:
+                    raise ValueError(f"the checksum of {name} does not match")
+            if path.name != f"step-{record['step']:08d}":
+                raise ValueError(f"it says that it is of step {record['step']}")
+            return path, record
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            say(f"checkpoint {path.name} is damaged ({error}); trying the one before it")
+    return None
 
 
-def restore(task: Trained, checkpoint: Checkpoint, new_rates: bool) -> None:
-    """Put a checkpoint's values into the modules and optimisers of `task`, which keeps its learning rates if they are new."""
-    tensors = load(checkpoint.tensors)
-    for name, module in task.modules.items():
-        prefix = f"module.{name}."
-        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, strict=True)
-    for name, optimizer in task.optimizers.items():
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith(f"optimizer.{name}."):
-                index, field = key.removeprefix(f"optimizer.{name}.").split(".", 1)
-                state.setdefault(int(index), {})[field] = value
-        rates = [group["lr"] for group in optimizer.param_groups]
-        optimizer.load_state_dict({"state": state, "param_groups": checkpoint.record["groups"][name]})
-        for group, rate in zip(optimizer.param_groups, rates):
-            group["lr"] = rate if new_rates else group["lr"]
-
-
-def _pack(task: Trained) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    tensors, groups = {}, {}
-    for name, module in task.modules.items():
-        for key, value in module.state_dict().items():
-            tensors[f"module.{name}.{key}"] = value.detach().cpu().clone().contiguous()
-    for name, optimizer in task.optimizers.items():
-        state = optimizer.state_dict()
-        groups[name] = state["param_groups"]
-        for index, values in state["state"].items():
-            for key, value in values.items():
-                if value is not None:
-                    tensors[f"optimizer.{name}.{index}.{key}"] = torch.as_tensor(value).detach().cpu().clone().contiguous()
-    return tensors, groups
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        digest = hashlib.sha256()
+        while part := file.read(2**24):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _sync(path: Path) -> None:

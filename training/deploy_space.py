@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need
 import yaml
 
 from genre_gan.hub import check_can_push, commit_files, open_repo, writing_to_hub
-from training.loop import run_script
+from training.arguments import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 # What stands in the README's header, in this order, and under which name in Spacefile.

@@ -32,9 +32,8 @@ from genre_gan.data.splits import N_FOLDS, artist_folds, split_tracks
 from genre_gan.evaluation.metrics import mean_and_interval
 from genre_gan.files import write_bytes
 from genre_gan.plots import save_figure
-from training.loop import positive_int, run_script
+from training.arguments import launch_command, positive_int, run_script
 from training.not_music import KINDS, make_not_music, speak
-from training.processes import launch_command
 from training.scores import balanced, expected_calibration_error, reliability, wilson_interval
 
 SENTENCES = (

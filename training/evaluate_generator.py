@@ -48,8 +48,7 @@ from genre_gan.generate import SpectralModel
 from genre_gan.models.autoencoder import Autoencoder
 from genre_gan.models.vocoder import Vocoder, normalize_log_mel
 from genre_gan.plots import mel_figure, save_figure, spectra_figure
-from training.loop import positive_int, run_script
-from training.processes import launch_command
+from training.arguments import launch_command, positive_int, run_script
 
 REFERENCE = "real, seen in training"
 UNSEEN = "real, unseen"

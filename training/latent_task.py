@@ -15,7 +15,7 @@ from genre_gan.models.autoencoder import Autoencoder
 from genre_gan.models.judge import LatentJudge
 from genre_gan.models.latent_gan import ClipLatents, LatentDiscriminator, LatentGANConfig, LatentGenerator, noise_shapes
 from genre_gan.models.vocoder import Vocoder
-from training.batches import Batch, CropLoader, count_steps
+from training.loop_batches import Batch, CropLoader, count_steps
 from training.loop import Run, update_average
 from training.previews import write_previews
 

@@ -31,16 +31,16 @@ from tqdm.auto import tqdm
 
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
-from genre_gan.data.splits import PROTOCOLS, Split
+from genre_gan.data.splits import Split
 from genre_gan.features import FeatureConfig
 from genre_gan.files import write_bytes
 from genre_gan.generate import SpectralModel, WaveformModel
 from genre_gan.hub import CURVE_NAME, SETTINGS_NAME, check_can_push, push_model_folder
 from genre_gan.pretrained import PretrainedModel
-from training.checkpoints import Checkpoint, Checkpoints, restore
-from training.errors import TrainingError
-from training.processes import COLLECTIVE_TIMEOUT, LifeSigns, launch_command, meet_anew, processes_asked_for
-from training.tracking import HISTORY_NAME, TRACKERS, Log, check_tracker
+from training.loop_checkpoints import Checkpoint, Checkpoints, restore
+from training.arguments import TrainingError, add_common_arguments, add_hub_arguments, launch_command, positive_int, run_script  # noqa: F401
+from training.processes import COLLECTIVE_TIMEOUT, LifeSigns, meet_anew, processes_asked_for
+from training.tracking import HISTORY_NAME, Log, check_tracker
 
 # Arguments that may change between a run and its resumption. The tracks themselves are compared, not where they lie.
 _FREE_ON_RESUME = {
@@ -52,47 +52,6 @@ _FREE_ON_RESUME = {
 _LEFT_BY_RUNS = ("checkpoints", "previews", "logs", "model", SETTINGS_NAME, HISTORY_NAME, CURVE_NAME, "result.json")
 # Signals this close together are one: a terminal's Ctrl-C reaches a process directly and through its launcher.
 _ONE_SIGNAL_S = 2.0
-
-
-def add_common_arguments(parser: argparse.ArgumentParser, epochs: int, batch_size: int | None) -> None:
-    """The options that all training scripts have."""
-    data = parser.add_argument_group("data")
-    data.add_argument("--data", action="append", metavar="SOURCE", help="Hub data set id, folder of genres, tracks.csv or folder "
-                      f"of parquet; repeat to combine several (default: {DEFAULT_DATASET})")
-    data.add_argument("--genres", nargs="+", metavar="GENRE", help="train on these genres alone")
-    data.add_argument("--split", choices=PROTOCOLS, default="track", help="what validation keeps apart (default: %(default)s)")
-    data.add_argument("--cache-dir", type=Path, help="where features are kept (default: ~/.cache/genre_gan)")
-    run = parser.add_argument_group("run")
-    run.add_argument("--output-dir", type=Path, required=True, help="folder for checkpoints, logs, previews and weights")
-    run.add_argument("--epochs", type=positive_int, default=epochs, help="passes over the data (default: %(default)s)")
-    run.add_argument("--max-steps", type=positive_int, help="stop after so many steps, whatever --epochs says")
-    run.add_argument("--batch-size", type=positive_int, default=batch_size, help="of all processes together (default: %(default)s)")
-    run.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    run.add_argument("--mixed-precision", choices=("no", "bf16"), default="no", help="(default: %(default)s)")
-    again = run.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="go on from the newest good checkpoint in --output-dir, if there is one")
-    again.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in --output-dir")
-    run.add_argument("--checkpoint-every", type=positive_int, default=500, metavar="STEPS", help="(default: %(default)s)")
-    run.add_argument("--keep-checkpoints", type=positive_int, default=2, metavar="N", help="newest ones kept (default: %(default)s)")
-    run.add_argument("--preview-every", type=positive_int, default=500, metavar="STEPS", help="(default: %(default)s)")
-    run.add_argument("--log-every", type=positive_int, default=10, metavar="STEPS", help="(default: %(default)s)")
-    run.add_argument("--tracker", choices=TRACKERS, default="tensorboard", help="(default: %(default)s)")
-    add_hub_arguments(parser.add_argument_group("hub"), "the finished model")
-
-
-def add_hub_arguments(group: argparse._ArgumentGroup, what: str) -> None:
-    """The options of all scripts that can upload what they made."""
-    group.add_argument("--push-to-hub", metavar="USER/REPO", help=f"upload {what} there")
-    group.add_argument("--private", action="store_true", help="make the Hub repository private where it is new")
-    group.add_argument("--revision", metavar="BRANCH", help="push to this branch, made where it is missing (default: main)")
-
-
-def positive_int(text: str) -> int:
-    """An argparse type: a whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
 
 
 class Task(Protocol):
@@ -425,13 +384,3 @@ def save_and_push(run: Run, trained: PretrainedModel | SpectralModel | WaveformM
     run.say(f"saved to {folder}")
     if run.args.push_to_hub:
         run.say(f"pushed to {push_model_folder(folder, run.args.push_to_hub, run.args.private, run.args.revision)}")
-
-
-def run_script(main_function, args: argparse.Namespace) -> None:
-    """Run a script's work; errors that users can mend end it with one line instead of a traceback."""
-    try:
-        main_function(args)
-    except (TrainingError, ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("stopped at once; --resume goes on from the last checkpoint")

@@ -36,7 +36,7 @@ from genre_gan.data.cache import Skipped, check_usable
 from genre_gan.data.sources import DEFAULT_DATASET, DataError, Track, TrackSet, load_tracks
 from genre_gan.files import write_bytes
 from genre_gan.hub import check_can_push, commit_files, open_repo, writing_to_hub
-from training.loop import add_hub_arguments, run_script
+from training.arguments import add_hub_arguments, run_script
 
 SHARD_BYTES = 400_000_000
 GROUP_TRACKS = 20  # rows that are written, and later read, together

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import threading
 import time
 from datetime import timedelta
-from pathlib import Path
 
 from torch.distributed import TCPStore
 
@@ -37,32 +35,12 @@ def processes_asked_for() -> int:
     return 1
 
 
-def launch_command(n_processes: int) -> str:
-    """The command that runs this script on so many processes, without what belongs to one machine or one attempt."""
-    script = f"training/{Path(sys.argv[0]).name} {shlex.join(_lasting_arguments(sys.argv[1:]))}"
-    on_this_host = int(os.environ.get("LOCAL_WORLD_SIZE", n_processes))
-    if n_processes == 1:
-        return f"python {script}"
-    if n_processes <= on_this_host:
-        return f"python -m torch.distributed.run --standalone --nproc_per_node {n_processes} {script}"
-    hosts = f"--nnodes {n_processes // on_this_host} --node_rank RANK --master_addr HOST"
-    return f"python -m torch.distributed.run {hosts} --nproc_per_node {on_this_host} {script}"
-
-
 def meet_anew() -> None:
     """After an elastic restart, meet at another port: the launcher's store still has the addresses of the lost processes."""
     attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
     if attempt and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"
         os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + attempt)
-
-
-def _lasting_arguments(argv: list[str]) -> list[str]:
-    kept = [word for word in argv if word not in ("--overwrite", "--resume") and not word.startswith("--cache-dir=")]
-    if "--cache-dir" in kept:
-        position = kept.index("--cache-dir")
-        del kept[position : position + 2]
-    return kept
 
 
 class LifeSigns:

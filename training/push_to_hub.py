@@ -20,7 +20,7 @@ from genre_gan.files import file_names
 from genre_gan.generate import GenreGenerator
 from genre_gan.hub import check_can_push, newest_previews, push_model_folder, resolve_model_folder
 from genre_gan.pretrained import ModelError
-from training.loop import run_script
+from training.arguments import run_script
 
 SAMPLE_S, SAMPLE_SEED = 8.0, 1
 

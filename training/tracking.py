@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from genre_gan.files import write_bytes
 from genre_gan.hub import CURVE_NAME
 from genre_gan.plots import learning_curve_figure, save_figure
-from training.errors import TrainingError
+from training.arguments import TrainingError
 
 TRACKERS = ("tensorboard", "trackio", "wandb", "none")
 HISTORY_NAME = "history.json"

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))  # the project need not be installed
 
 from genre_gan.data.sources import DEFAULT_DATASET
 from genre_gan.genres import GENRES
-from training.loop import positive_int
+from training.arguments import positive_int
 
 STEPS = {"autoencoder": 7000, "judge": 300, "vocoder": 1250, "mel": 10_000, "fcn": 600, "cnn": 400}
 

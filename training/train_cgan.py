@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need
 
 import numpy as np
 
-from genre_gan.data.cache import FeatureStore, LatentStore
+from genre_gan.data.cache import LatentStore
 from genre_gan.data.splits import Split, split_tracks
 from genre_gan.features import FeatureConfig
 from genre_gan.hub import packaged_weights
@@ -29,8 +29,10 @@ from genre_gan.models.autoencoder import Autoencoder
 from genre_gan.models.judge import LatentJudge
 from genre_gan.models.vocoder import Vocoder
 from genre_gan.models.waveform import ACTIVATIONS, MODELS
+from training.arguments import add_common_arguments, positive_int, run_script
 from training.latent_task import SPEEDS, LatentGANTask
-from training.loop import Run, add_common_arguments, positive_int, run_script, save_and_push, training_record
+from training.loop import Run, save_and_push, training_record
+from training.trainer import Trainer, load_features
 from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask
 
 DEFAULTS = {  # of the options whose best value depends on the model
@@ -69,15 +71,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def prepare_waveform(args: argparse.Namespace, run: Run) -> tuple[WaveformGANTask, FeatureStore, Split]:
+def train_waveform(args: argparse.Namespace) -> None:
     segment_s = WHOLE_TRACK_S if args.whole_track else args.segment_s
-    minimum_s = 1.0 if args.whole_track else None
-    store = run.load_features(FeatureConfig("waveform", segment_s=segment_s, min_segment_s=minimum_s))
+    store = load_features(args, FeatureConfig("waveform", segment_s=segment_s, min_segment_s=1.0 if args.whole_track else None))
+    trainer = Trainer(args, "cgan", store)
+    task = WaveformGANTask(trainer, store)
+    trainer.fit(task)
     everything = Split("none: trained on all tracks", np.arange(len(store.tracks)), np.zeros(0, np.int64), leaks=False)
-    return WaveformGANTask(run, store), store, everything
+    task.trained.generator.training_record = trainer.record(store, everything, task.loader)
+    trainer.finish(task.trained.save_pretrained)
 
 
-def prepare_latent(args: argparse.Namespace, run: Run) -> tuple[LatentGANTask, FeatureStore, Split]:
+def train_latent(args: argparse.Namespace) -> None:
+    run = Run(args, "cgan")
     store = run.load_features(FeatureConfig("waveform"))
     split = split_tracks(store.tracks, args.split, seed=args.seed)
     autoencoder = Autoencoder.load(args.autoencoder or packaged_weights("mel") / "autoencoder")
@@ -86,17 +92,15 @@ def prepare_latent(args: argparse.Namespace, run: Run) -> tuple[LatentGANTask, F
     with run.accelerator.main_process_first():
         is_main = run.accelerator.is_main_process
         latents = LatentStore(store, split.train, autoencoder, SPEEDS, args.cache_dir, progress=is_main)
-    return LatentGANTask(run, latents, autoencoder, judge, vocoder), store, split
-
-
-def train(args: argparse.Namespace) -> None:
-    run = Run(args, "cgan")
-    prepare = prepare_latent if args.model == "mel" else prepare_waveform
-    task, store, split = prepare(args, run)
+    task = LatentGANTask(run, latents, autoencoder, judge, vocoder)
     if not run.fit(task, task.n_steps) or not run.accelerator.is_main_process:
         return
     task.trained.generator.training_record = training_record(run, store, split, task.n_steps)
     save_and_push(run, task.trained)
+
+
+def train(args: argparse.Namespace) -> None:
+    train_latent(args) if args.model == "mel" else train_waveform(args)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -23,7 +23,7 @@ from genre_gan.features import FeatureConfig
 from genre_gan.hub import packaged_weights
 from genre_gan.models.autoencoder import Autoencoder
 from genre_gan.models.judge import LatentJudge, LatentJudgeConfig
-from training.batches import CropLoader, count_steps
+from training.loop_batches import CropLoader, count_steps
 from training.latent_task import LONG_FRAMES, SPEEDS, spoil
 from training.loop import Run, add_common_arguments, positive_int, run_script, save_and_push, training_record, update_average
 

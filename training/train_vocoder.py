@@ -27,7 +27,7 @@ from genre_gan.models.autoencoder import Autoencoder
 from genre_gan.models.vocoder import SpectralLoss, Vocoder, VocoderConfig, VocoderDiscriminator, normalize_log_mel
 from genre_gan.plots import mel_figure, save_figure
 from training.adversarial import adversarial_losses, train_discriminator
-from training.batches import CropLoader, count_steps
+from training.loop_batches import CropLoader, count_steps
 from training.loop import Run, add_common_arguments, positive_int, run_script, save_and_push, training_record, update_average
 
 EMA_DECAY = 0.998

@@ -1,14 +1,19 @@
-"""Features computed once for each track, cached on disk by content and settings, and read through memory maps."""
+"""Features computed once for each track, cached on disk by content, settings and code, and read through memory maps."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +21,18 @@ import numpy as np
 import torch
 
 from genre_gan.audio import AudioError, load_audio
-from genre_gan.data.sources import DataError, Track, TrackSet
+from genre_gan.data.sources import DataError, TrackSet
 from genre_gan.features import FeatureConfig, FeatureExtractor
+from genre_gan.files import write_bytes
 
 if TYPE_CHECKING:
     from genre_gan.models.autoencoder import Autoencoder
 
 MIN_TRACK_S = 1.0
 SILENCE_RMS = 1e-4  # -80 dB full scale
+_CODE = ("audio.py", "decode.py", "ffmpeg.py", "features.py", "data/cache.py")  # what cached values depend on
+_HASHES_NAME = "hashes.json"
+_STILL_CHANGING_S = 2.0  # of a file this young the time of its last change proves nothing
 
 
 def default_cache_dir() -> Path:
@@ -59,7 +68,8 @@ class Segments:
 class FeatureStore:
     """Features of every usable track of a `TrackSet`.
 
-    Opening it computes what the cache lacks. Reading maps one file at a time, so memory does not grow with the data.
+    Opening it computes what the cache lacks; of several processes that open the same one, one works and the rest wait.
+    Reading maps one file at a time, so memory does not grow with the data.
 
     Attributes:
         tracks: the usable tracks, in order.
@@ -71,18 +81,21 @@ class FeatureStore:
     def __init__(self, tracks: TrackSet, config: FeatureConfig, cache_dir: Path | None = None, progress: bool = False):
         self.config = config
         self.n_features, self.frame_rate_hz = config.n_features, config.frame_rate_hz
-        key = hashlib.sha256(json.dumps(config.cache_key(), sort_keys=True).encode()).hexdigest()[:16]
-        self.folder = (cache_dir or default_cache_dir()) / f"{config.name.removesuffix('-segment')}-{key}"
+        root = cache_dir or default_cache_dir()
+        settings = json.dumps([config.cache_key(), code_version()], sort_keys=True)
+        self.folder = root / f"{config.name.removesuffix('-segment')}-{hashlib.sha256(settings.encode()).hexdigest()[:16]}"
         self.folder.mkdir(parents=True, exist_ok=True)
         extractor = FeatureExtractor(config)
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            done = pool.map(lambda i: self._prepare(tracks[i], extractor), range(len(tracks)))
+        with one_at_a_time(root), ThreadPoolExecutor(os.cpu_count()) as pool:
+            hashes = ContentHashes(root)
+            done = pool.map(lambda i: self._prepare(tracks, i, hashes, extractor), range(len(tracks)))
             if progress:
                 from tqdm.auto import tqdm
 
                 done = tqdm(done, total=len(tracks), desc=f"{config.name} features", unit="track", leave=False)
             prepared = list(done)
+            hashes.save()
         usable = [i for i, result in enumerate(prepared) if not isinstance(result, Skipped)]
         self.skipped = [result for result in prepared if isinstance(result, Skipped)]
         if not usable:
@@ -114,9 +127,8 @@ class FeatureStore:
         length, minimum = self.config.segment_frames, self.config.min_segment_frames
         rows = [row for track in chosen for row in self._slice(int(track), length, minimum)]
         if not rows:
-            raise DataError(
-                f"no track is as long as min_segment_s ({self.config.min_segment_s or self.config.segment_s} s): use a smaller one"
-            )
+            shortest_s = self.config.min_segment_s or self.config.segment_s
+            raise DataError(f"no track is as long as min_segment_s ({shortest_s} s): use a smaller one")
         track, start, n_frames = np.array(rows, dtype=np.int64).T
         return Segments(track, start, n_frames)
 
@@ -137,16 +149,76 @@ class FeatureStore:
     def _open(self, index: int) -> np.ndarray:
         return np.load(self._paths[index], mmap_mode="r")
 
-    def _prepare(self, track: Track, extractor: FeatureExtractor) -> Path | Skipped:
+    def _prepare(self, tracks: TrackSet, index: int, hashes: ContentHashes, extractor: FeatureExtractor):
         try:
-            path = self.folder / f"{_content_hash(track.audio)}.npy"
+            path = self.folder / f"{hashes.of(tracks, index)}.npy"
             if not path.exists():
-                samples = load_audio(track.audio, self.config.sample_rate_hz).samples
+                samples = load_audio(tracks[index].audio, self.config.sample_rate_hz).samples
                 check_usable(samples, self.config.sample_rate_hz)
                 _save_array(path, _compute(samples, extractor))
         except (AudioError, OSError) as error:
-            return Skipped(track.id, str(error))
+            return Skipped(tracks.ids[index], str(error))
         return path
+
+
+class ContentHashes:
+    """The hash of each track's sound, remembered so that no start has to read all of it again.
+
+    A file is known by its path, size and time of change; sound inside a data set by the data set's fingerprint and the row.
+    """
+
+    def __init__(self, root: Path):
+        self._path = root / _HASHES_NAME
+        try:
+            self._known: dict[str, str] = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            self._known = {}
+        self._new: dict[str, str] = {}
+
+    def of(self, tracks: TrackSet, index: int) -> str:
+        """The hash of one track's file or bytes; `OSError` for a file that cannot be read."""
+        audio = tracks[index].audio
+        if isinstance(audio, bytes):
+            key, is_settled = f"{tracks.dataset._fingerprint}/{index}", True
+        else:
+            status = os.stat(audio)
+            key = f"{os.path.abspath(audio)}/{status.st_size}/{status.st_mtime_ns}"
+            is_settled = time.time() - status.st_mtime > _STILL_CHANGING_S
+        if key in self._known:
+            return self._known[key]
+        data = audio if isinstance(audio, bytes) else Path(audio).read_bytes()
+        digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+        if is_settled:
+            self._new[key] = digest
+        return digest
+
+    def save(self) -> None:
+        if self._new:
+            write_bytes(self._path, json.dumps(self._known | self._new).encode())
+
+
+@cache
+def code_version() -> str:
+    """A hash of the code that computes features: values that older code has cached are not used."""
+    digest = hashlib.sha256()
+    for name in _CODE:
+        digest.update((files("genre_gan") / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let one process after the other work in `folder`, however long each takes; where nothing can be locked, all at once."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        with suppress(OSError):  # a network disk without locks: what is computed twice is the same, and appears whole
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        yield  # closing the file unlocks
 
 
 class LatentStore:
@@ -208,11 +280,6 @@ def _encode(samples: np.ndarray, speed: float, autoencoder: Autoencoder, extract
     log_mel = normalize_log_mel(extractor(torch.from_numpy(samples)[None]))
     stride = autoencoder.config.stride
     return autoencoder.encode(log_mel[:, : log_mel.shape[1] // stride * stride])[0].numpy().astype(np.float16)
-
-
-def _content_hash(audio: str | bytes) -> str:
-    data = audio if isinstance(audio, bytes) else Path(audio).read_bytes()
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def check_usable(samples: np.ndarray, sample_rate_hz: int) -> None:

@@ -1,0 +1,90 @@
+"""The options that the training scripts share, and how a script ends for its user."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from genre_gan.data.sources import DEFAULT_DATASET
+from genre_gan.data.splits import PROTOCOLS
+
+TRACKERS = ("tensorboard", "trackio", "wandb", "none")
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot start or go on. The message is fit for users."""
+
+
+def add_common_arguments(parser: argparse.ArgumentParser, epochs: int, batch_size: int | None) -> None:
+    """The options that all training scripts have."""
+    data = parser.add_argument_group("data")
+    data.add_argument("--data", action="append", metavar="SOURCE", help="Hub data set id, folder of genres, tracks.csv or folder "
+                      f"of parquet; repeat to combine several (default: {DEFAULT_DATASET})")
+    data.add_argument("--genres", nargs="+", metavar="GENRE", help="train on these genres alone")
+    data.add_argument("--split", choices=PROTOCOLS, default="track", help="what validation keeps apart (default: %(default)s)")
+    data.add_argument("--cache-dir", type=Path, help="where features are kept (default: ~/.cache/genre_gan)")
+    data.add_argument("--num-workers", type=int, default=1, metavar="N", help="processes that read ahead (default: %(default)s)")
+    run = parser.add_argument_group("run")
+    run.add_argument("--output-dir", type=Path, required=True, help="folder for checkpoints, logs, previews and weights")
+    run.add_argument("--epochs", type=positive_int, default=epochs, help="over the data (default: %(default)s)")
+    run.add_argument("--max-steps", type=positive_int, help="stop after so many steps, whatever --epochs says")
+    run.add_argument("--batch-size", type=positive_int, default=batch_size, help="of all processes (default: %(default)s)")
+    run.add_argument("--gradient-accumulation-steps", type=positive_int, metavar="N",
+                     help="batches whose gradients make one step (default: what the launcher was told, else 1)")
+    run.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    run.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), help="(default: what the launcher was told, else no)")
+    run.add_argument("--compile", action="store_true", help="compile the models with torch.compile")
+    again = run.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on from the newest good checkpoint in --output-dir, if any")
+    again.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in --output-dir")
+    run.add_argument("--checkpoint-every", type=positive_int, default=500, metavar="STEPS", help="(default: %(default)s)")
+    run.add_argument("--keep-checkpoints", type=positive_int, default=2, metavar="N", help="newest kept (default: %(default)s)")
+    run.add_argument("--preview-every", type=positive_int, default=500, metavar="STEPS", help="(default: %(default)s)")
+    run.add_argument("--log-every", type=positive_int, default=10, metavar="STEPS", help="(default: %(default)s)")
+    run.add_argument("--tracker", choices=TRACKERS, default="tensorboard", help="(default: %(default)s)")
+    add_hub_arguments(parser.add_argument_group("hub"), "the finished model")
+
+
+def add_hub_arguments(group: argparse._ArgumentGroup, what: str) -> None:
+    """The options of all scripts that can upload what they made."""
+    group.add_argument("--push-to-hub", metavar="USER/REPO", help=f"upload {what} there")
+    group.add_argument("--private", action="store_true", help="make the Hub repository private where it is new")
+    group.add_argument("--revision", metavar="BRANCH", help="push to this branch, made where it is missing (default: main)")
+
+
+def positive_int(text: str) -> int:
+    """An argparse type: a whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def launch_command(n_processes: int = 1) -> str:
+    """The command that runs this script on so many processes, without what belongs to one machine or one attempt."""
+    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume") and not word.startswith("--cache-dir=")]
+    if "--cache-dir" in words:
+        position = words.index("--cache-dir")
+        del words[position : position + 2]
+    script = f"training/{Path(sys.argv[0]).name} {shlex.join(words)}"
+    on_this_host = int(os.environ.get("LOCAL_WORLD_SIZE", n_processes))
+    if n_processes == 1:
+        return f"python {script}"
+    if n_processes <= on_this_host:
+        return f"python -m torch.distributed.run --standalone --nproc_per_node {n_processes} {script}"
+    hosts = f"--nnodes {n_processes // on_this_host} --node_rank RANK --master_addr HOST"
+    return f"python -m torch.distributed.run {hosts} --nproc_per_node {on_this_host} {script}"
+
+
+def run_script(main_function: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    """Run a script's work; errors that users can mend end it with one line instead of a traceback."""
+    try:
+        main_function(args)
+    except (TrainingError, ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped at once; --resume goes on from the last checkpoint")

@@ -1,0 +1,441 @@
+"""The trainer: it runs a script's task on accelerate, keeps its checkpoints, its log and its previews, and ends in order.
+
+A script reads
+
+    store = load_features(args, FeatureConfig(...))   # before the processes need each other, however long it takes
+    trainer = Trainer(args, "cgan", store)
+    task = MyTask(trainer, store)
+    trainer.fit(task)
+    trainer.finish(task.trained, store, split)
+
+and its task
+
+    class MyTask(Task):
+        def __init__(self, trainer, store):
+            model = MyModel(...)
+            self.average = trainer.average(model, decay=0.999)                # a moving average of its weights, if wanted
+            optimizer = torch.optim.Adam(model.parameters(), trainer.args.learning_rate)
+            self.model, self.optimizer = trainer.prepare(model, optimizer)    # all models and optimisers that learn
+            self.loader = trainer.loader(Slices(store, segments, trainer.rows_per_step, seed))
+
+        def train_step(self, batch, step):
+            loss = ...self.model(batch.features, batch.randn(self.dim))...    # noise of the batch, not torch.randn
+            self.trainer.accelerator.backward(loss)
+            self.optimizer.step()
+            self.optimizer.zero_grad()      # behind the step: gradients of several batches may make one
+            return {"loss": loss.detach()}
+
+        def preview(self, folder): ...      # optional, as is `watch`
+
+Losses are means over rows, so that the mean over processes, which each have as many rows, is the mean over the batch. Random
+numbers come from the batch, whose rows have the same ones whatever process they are on; torch's own generators are seeded anew
+for each step and process (dropout). Models that only help, such as a frozen network in a loss, are not prepared but moved
+to `trainer.device`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import hashlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import (
+    DataLoaderConfiguration,
+    DistributedType,
+    ProjectConfiguration,
+    broadcast_object_list,
+    parse_flag_from_env,
+)
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from tqdm.auto import tqdm
+
+from genre_gan.data.cache import FeatureStore
+from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
+from genre_gan.data.splits import Split
+from genre_gan.features import FeatureConfig
+from genre_gan.hub import push_model_folder
+from training.arguments import TrainingError, launch_command
+from training.batches import Batch, Loader, Source, check_batch_size
+from training.checkpoints import newest_checkpoint, write_checkpoint
+from training.run_folder import RunFolder, check_run
+
+# Where DistributedDataParallel holds the last reference to a process group, freeing it can wait for ever: its threads need
+# the interpreter that waits for them. So another reference stays.
+_process_groups: list[dist.ProcessGroup] = []
+# Signals this close together are one: a terminal's Ctrl-C reaches a process directly and through its launcher.
+_ONE_SIGNAL_S = 2.0
+
+
+class Task:
+    """What a script trains; see this module's docstring."""
+
+    loader: Loader
+
+    def train_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Learn from a batch, and return what to log, as tensors that nobody has waited for."""
+        raise NotImplementedError
+
+    def preview(self, folder: Path) -> dict[str, float] | None:
+        """Write what people would look at or listen to into `folder`; returned numbers are logged. On the main process."""
+
+    def watch(self, numbers: dict[str, float], step: int) -> None:
+        """Look at the logged numbers and say what is wrong, if anything."""
+
+
+def load_features(args: argparse.Namespace, config: FeatureConfig) -> FeatureStore:
+    """The data that the arguments name, as features. One process of a host computes them; the others wait for its lock.
+
+    To be called before there is a `Trainer`: from then on the processes wait for each other, for minutes at most.
+    """
+    check_run(args, _resumes(args))
+    _precision(args)
+    is_main = os.environ.get("RANK", "0") == "0"
+    tracks = load_tracks(args.data or [DEFAULT_DATASET], args.genres)
+    store = FeatureStore(tracks, config, args.cache_dir, progress=is_main)
+    if is_main:
+        print(store.summary(), flush=True)
+    return store
+
+
+class Trainer:
+    """One training run: its accelerator, its folder, its checkpoints and its log.
+
+    Attributes:
+        rows_per_step: rows that make one step, over all processes and all batches whose gradients are added.
+        command: how to start this run again.
+    """
+
+    def __init__(self, args: argparse.Namespace, name: str, store: FeatureStore | None = None):
+        self.args, self.name, self.resume = args, name, _resumes(args)
+        check_run(args, self.resume)
+        _keep_freed_memory()
+        _meet_anew()
+        self.accelerator = _start_accelerator(args)
+        self.device, self.is_main = self.accelerator.device, self.accelerator.is_main_process
+        self.n_processes = self.accelerator.num_processes
+        self.command = launch_command(self.n_processes)
+        self.rows_per_step = args.batch_size * self.accelerator.gradient_accumulation_steps
+        self._data_digest = "" if store is None else _digest(store)
+        self._models: list[nn.Module] = []
+        self._optimizers: list[torch.optim.Optimizer] = []
+        self._signal, self._signalled_at = 0, 0.0
+        self._say_what_runs()
+        check_batch_size(args.batch_size, self.n_processes)
+        if self.is_main:
+            self.folder = RunFolder(args, self.resume)
+        self.checkpoints = args.output_dir / "checkpoints"
+        torch.manual_seed(args.seed)  # the same initial weights on every process
+
+    def say(self, message: str) -> None:
+        """Print on the main process alone."""
+        if self.is_main:
+            tqdm.write(message)
+
+    def _say_what_runs(self) -> None:
+        many, precision = self.n_processes > 1, self.accelerator.mixed_precision
+        self.say(f"training on {self.n_processes} process{'es' * many} ({self.device.type}), mixed precision: {precision}")
+        if not many and self.device.type == "cpu" and "ACCELERATE_MIXED_PRECISION" in os.environ:
+            self.say(f"`accelerate launch` starts one process on a CPU; this starts several:\n  {launch_command(2)}")
+
+    def average(self, model: nn.Module, decay: float) -> AveragedModel:
+        """An exponential moving average of a model's weights, on this device and in the checkpoints.
+
+        Call its `update_parameters(model)` behind each step; the first steps count for more.
+        """
+
+        def update(average: Tensor, value: Tensor, n_averaged: Tensor) -> Tensor:
+            return average.lerp(value, 1.0 - ((1.0 + n_averaged) / (10.0 + n_averaged)).clamp_max(decay))
+
+        averaged = AveragedModel(model, self.device, update).eval().requires_grad_(False)
+        self.accelerator.register_for_checkpointing(averaged)
+        return averaged
+
+    def prepare(self, *objects: Any) -> tuple[Any, ...]:
+        """accelerate's `prepare`, for all models and optimisers that learn and are to be in the checkpoints."""
+        prepared = tuple(self.accelerator.prepare(item) for item in objects)
+        self._models += [item for item in prepared if isinstance(item, nn.Module)]
+        self._optimizers += [item for item in prepared if isinstance(item, torch.optim.Optimizer)]
+        return prepared
+
+    def unwrap(self, model: nn.Module) -> nn.Module:
+        """The model itself, without what accelerate put around it."""
+        return self.accelerator.unwrap_model(model, keep_torch_compile=False)
+
+    def loader(self, source: Source) -> Loader:
+        """The batches of a source, divided among the processes and moved to the device."""
+        return Loader(source, self.accelerator, self.args)
+
+    def n_steps(self, loader: Loader) -> int:
+        """Steps that `--epochs` and `--max-steps` allow."""
+        n_steps = self.args.epochs * loader.steps_per_epoch
+        return n_steps if self.args.max_steps is None else min(n_steps, self.args.max_steps)
+
+    def fit(self, task: Task) -> None:
+        """Train, from the newest good checkpoint on where asked.
+
+        Raises:
+            TrainingError: values are not finite, the disk is full, or another process is lost.
+            SystemExit: a signal stopped the training; a checkpoint was saved, and how to go on was said.
+        """
+        n_steps = self.n_steps(task.loader)
+        first = self._load_checkpoint() if self.resume else 0
+        if self.is_main:
+            self.folder.open(self.accelerator, self.name, first)
+        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        batches = task.loader.batches(first)
+        bar = tqdm(total=n_steps, initial=first, unit="step", disable=not self.is_main, mininterval=1.0)
+        self._counted_from, self._n_counted, self._waited_s = time.perf_counter(), 0, 0.0
+        try:
+            for step in range(first, n_steps):
+                with self._contact():
+                    values = self._step(task, batches, step)
+                    bar.update()
+                    self._after_step(task, values, step + 1, n_steps, bar)
+        finally:
+            batches.close()  # ends the workers
+            bar.close()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            if self.is_main:
+                self.folder.close()
+
+    def _step(self, task: Task, batches: Iterator[Batch], step: int) -> dict[str, Tensor]:
+        torch.manual_seed(hash((self.args.seed, step, self.accelerator.process_index)) % 2**63)
+        n_batches = self.accelerator.gradient_accumulation_steps
+        means: dict[str, Tensor] = {}
+        for _ in range(n_batches):
+            asked = time.perf_counter()
+            batch = next(batches)
+            self._waited_s += time.perf_counter() - asked
+            with self.accelerator.accumulate(*self._models):
+                values = task.train_step(batch, step)
+            means = {name: means.get(name, 0.0) + value.detach().float() / n_batches for name, value in values.items()}
+        self._n_counted += self.rows_per_step
+        return means
+
+    def _after_step(self, task: Task, values: dict[str, Tensor], done: int, n_steps: int, bar: tqdm) -> None:
+        args, last = self.args, done == n_steps
+        if done % args.log_every == 0 or last:
+            numbers = self._log(values, done)
+            bar.set_postfix({name: f"{number:.3g}" for name, number in numbers.items()})
+            if self.is_main:
+                task.watch(numbers, done)
+        # asking the others makes a GPU wait, so there it is done when the log has made it wait anyway
+        asks = self.n_processes == 1 or self.device.type == "cpu" or done % args.log_every == 0 or last
+        stop = self._signal_of_any() if asks else 0
+        if done % args.checkpoint_every == 0 or last or stop:
+            self._save_checkpoint(done)
+        if stop and not last:
+            self.say(f"stopped by {signal.Signals(stop).name} after step {done}; go on with:\n  {self.command} --resume")
+            raise SystemExit(128 + stop)
+        if self.is_main and (done % args.preview_every == 0 or last):
+            self._preview(task, done)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        now = time.monotonic()
+        if not self._signal:
+            self._signal, self._signalled_at = number, now
+        elif now - self._signalled_at > _ONE_SIGNAL_S:
+            raise KeyboardInterrupt
+
+    def _signal_of_any(self) -> int:
+        """The signal that any of the processes got, so that all stop after the same step; 0 for none."""
+        if self.n_processes == 1:
+            return self._signal
+        return int(self.accelerator.gather(torch.tensor([self._signal], device=self.device)).max())
+
+    def _log(self, values: dict[str, Tensor], step: int) -> dict[str, float]:
+        """Wait for the step's values, average them over the processes, check them, and log them with rate and speed."""
+        means = self.accelerator.gather_for_metrics(torch.stack(list(values.values()))[None]).mean(0)
+        numbers = dict(zip(values, means.tolist(), strict=True))
+        bad = [name for name, number in numbers.items() if not abs(number) < float("inf")]
+        if bad:
+            self._diverged(f"{', '.join(bad)} at step {step} is not a finite number")
+        elapsed_s = time.perf_counter() - self._counted_from
+        if self.is_main:
+            self.folder.log(step, numbers | {
+                "learning rate": max(optimizer.param_groups[0]["lr"] for optimizer in self._optimizers),
+                "samples per second": self._n_counted / elapsed_s,
+                "waiting for data": self._waited_s / elapsed_s,
+            })  # fmt: skip
+        self._counted_from, self._n_counted, self._waited_s = time.perf_counter(), 0, 0.0
+        return numbers
+
+    def _diverged(self, how: str) -> None:
+        raise TrainingError(
+            f"training diverged: {how}. The last good checkpoint stands in {self.checkpoints}; try a lower --learning-rate"
+        )
+
+    def _preview(self, task: Task, step: int) -> None:
+        """Previews are for people: one that fails must not end hours of training."""
+        folder = self.folder.preview_folder(step)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            numbers = task.preview(folder)
+            if numbers:
+                self.folder.log(step, numbers)
+                self.folder.write_history()
+            self.folder.log_previews(step)
+        except Exception as error:
+            self.say(f"the preview of step {step} failed ({type(error).__name__}: {error}); the training goes on")
+
+    def _save_checkpoint(self, step: int) -> None:
+        tensors = [tensor for model in self._models for tensor in self.unwrap(model).state_dict().values()]
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point()):
+            self._diverged(f"the weights after step {step} are not finite numbers")
+        if self.is_main:
+            self.folder.write_history()
+            notes = {"data": self._data_digest, "learning_rate": getattr(self.args, "learning_rate", None)}
+            with _plain_names(self):
+                write_checkpoint(self.accelerator, self.checkpoints, step, notes, self.args.keep_checkpoints)
+
+    def _load_checkpoint(self) -> int:
+        """Restore the newest whole checkpoint, which the main process finds for all, and return its step; 0 for none."""
+        found = [newest_checkpoint(self.checkpoints, self.say) if self.is_main else None]
+        if self.n_processes > 1:
+            broadcast_object_list(found)
+        if found[0] is None:
+            self.say("no checkpoint to resume from: starting at step 0")
+            return 0
+        path, record = found[0]
+        if record["data"] != self._data_digest:
+            raise TrainingError(
+                f"the data is not what the run in {self.args.output_dir} began with (other tracks, genres or lengths)"
+            )
+        if not path.is_dir():
+            raise TrainingError(f"this host does not see {path}: put --output-dir on a disk that all hosts share")
+        rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._optimizers]
+        with _plain_names(self):
+            self.accelerator.load_state(str(path))
+        self.accelerator.step = 0  # of the batches whose gradients are added; a checkpoint is behind the last of them
+        if record["learning_rate"] != getattr(self.args, "learning_rate", None):
+            for optimizer, before in zip(self._optimizers, rates, strict=True):
+                for group, rate in zip(optimizer.param_groups, before, strict=True):
+                    group["lr"] = rate
+        self.say(f"resumed from step {record['step']}")
+        return record["step"]
+
+    @contextmanager
+    def _contact(self) -> Iterator[None]:
+        """Say it in words where what the processes do together fails."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.n_processes == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+                raise
+            raise TrainingError(
+                f"process {self.accelerator.process_index} lost contact with another process ({str(error).splitlines()[0]}); the "
+                f"last good checkpoint stands in {self.checkpoints}, go on with:\n  {self.command} --resume"
+            ) from error
+
+    def record(self, store: FeatureStore, split: Split, loader: Loader) -> dict:
+        """What a finished model says of its origin."""
+        genres = store.tracks.genre_names
+        return {
+            "command": self.command,
+            "data": [Path(source).name if Path(source).exists() else source for source in self.args.data or [DEFAULT_DATASET]],
+            "tracks": len(store.tracks),
+            "skipped": len(store.skipped),
+            "tracks_per_genre": {genre: genres.count(genre) for genre in store.tracks.genres},
+            "split": split.protocol + (" (slices of a track on both sides)" if split.leaks else ""),
+            "steps": self.n_steps(loader),
+            "seed": self.args.seed,
+        }
+
+    def finish(self, save_pretrained: Callable[[Path], Path]) -> None:
+        """Write the finished model into the run's folder, upload it where the arguments say so, and part."""
+        if self.is_main:
+            folder = save_pretrained(self.args.output_dir / "model")
+            self.say(f"saved to {folder}")
+        self.accelerator.end_training()
+        if self.is_main and self.args.push_to_hub:
+            self.say(f"pushed to {push_model_folder(folder, self.args.push_to_hub, self.args.private, self.args.revision)}")
+
+
+def _resumes(args: argparse.Namespace) -> bool:
+    return args.resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+
+
+def _on_cpu() -> bool:
+    """Several processes without GPUs of their own share the CPU, which accelerate lets them only when told."""
+    if torch.cuda.is_available():
+        return parse_flag_from_env("ACCELERATE_USE_CPU")
+    return "LOCAL_RANK" in os.environ or not torch.backends.mps.is_available()
+
+
+def _precision(args: argparse.Namespace) -> str:
+    """What the arguments say, else the launcher."""
+    precision = args.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if precision == "fp16" and _on_cpu():
+        raise TrainingError("fp16 is for GPUs; on a CPU use --mixed-precision bf16, or no")
+    return precision
+
+
+def _start_accelerator(args: argparse.Namespace) -> Accelerator:
+    """With what the launcher said where the arguments say nothing."""
+    accelerator = Accelerator(
+        cpu=_on_cpu(),
+        mixed_precision=_precision(args),
+        dynamo_backend="inductor" if args.compile else None,
+        log_with=None if args.tracker == "none" else args.tracker,
+        project_config=ProjectConfiguration(str(args.output_dir), str(args.output_dir / "logs")),
+        dataloader_config=DataLoaderConfiguration(split_batches=True, even_batches=False, non_blocking=torch.cuda.is_available()),
+    )
+    if dist.is_initialized():
+        _process_groups.append(dist.group.WORLD)
+    if args.gradient_accumulation_steps:
+        accelerator.gradient_accumulation_steps = args.gradient_accumulation_steps
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise TrainingError(f"the models fit every GPU whole: use multi-GPU training, not {accelerator.distributed_type.value}")
+    return accelerator
+
+
+@contextmanager
+def _plain_names(trainer: Trainer) -> Iterator[None]:
+    """Have checkpoints hold the models without wrappers, so that one of two processes can be resumed on one."""
+
+    def save(models: list[nn.Module], weights: list[dict], folder: str) -> None:
+        weights[:] = [trainer.unwrap(model).state_dict() for model in models]
+
+    def load(models: list[nn.Module], folder: str) -> None:
+        models[:] = [trainer.unwrap(model) for model in models]
+
+    hooks = [trainer.accelerator.register_save_state_pre_hook(save), trainer.accelerator.register_load_state_pre_hook(load)]
+    yield
+    for hook in hooks:
+        hook.remove()
+
+
+def _digest(store: FeatureStore) -> str:
+    described = [store.tracks.ids, store.tracks.genre_names, store.n_frames.tolist()]
+    return hashlib.sha256(json.dumps(described).encode()).hexdigest()
+
+
+def _meet_anew() -> None:
+    """After an elastic restart, meet at another port: the launcher's store still has the addresses of the lost processes."""
+    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+    if attempt and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"
+        os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + attempt)
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep large blocks that are freed, instead of asking the system for zeroed pages each step."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, TypeError, OSError):  # not glibc
+        return
+    for option, value in ((-3, 2**30), (-1, 2**31 - 1), (-2, 2**26)):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
+        mallopt(option, value)
