@@ -11,14 +11,17 @@ if TYPE_CHECKING:
     from genre_gan.clip import Clip
     from genre_gan.generate import GenreGenerator
     from genre_gan.genres import GENRES
+    from genre_gan.recipe import Recipe
 
+__version__ = "0.1.0"
 __all__ = [
-    "GENRES", "AudioError", "AudioWarning", "Clip", "GenreClassifier", "GenreGenerator", "Guess", "RawAudio", "load_audio",
+    "GENRES", "AudioError", "AudioWarning", "Clip", "GenreClassifier", "GenreGenerator", "Guess", "RawAudio", "Recipe",
+    "load_audio",
 ]
 # Loaded at first use: torch alone takes more than a second, and `--help` needs none of it.
 _MODULES = {
     "AudioError": "audio", "AudioWarning": "audio", "Clip": "clip", "GENRES": "genres", "GenreClassifier": "classify",
-    "GenreGenerator": "generate", "Guess": "classify", "RawAudio": "audio", "load_audio": "audio",
+    "GenreGenerator": "generate", "Guess": "classify", "RawAudio": "audio", "Recipe": "recipe", "load_audio": "audio",
 }
 
 

@@ -11,8 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from genre_gan.files import write_bytes
+from genre_gan.recipe import Recipe
 
 FORMATS = ("wav", "flac", "ogg", "mp3")
+
+
+MP3_KBPS = 128
+OGG_COMPRESSION_LEVEL = 0.2  # from 0, the best quality, to 1; about 75 kb/s
+_BLOCK = 2**16
+_MP3_KBPS_RANGES = {0: (8, 64), 16_000: (8, 160), 32_000: (32, 320)}  # of MPEG 2.5, 2 and 1, by their lowest sample rates
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,10 +29,12 @@ class Clip:
     Attributes:
         samples: float32 [shape=(n,)], nominally in [-1, 1].
         sample_rate_hz: samples per second.
+        recipe: what made it, where it was generated.
     """
 
     samples: np.ndarray
     sample_rate_hz: int
+    recipe: Recipe | None = None
 
     def __iter__(self) -> Iterator:
         return iter((self.samples, self.sample_rate_hz))
@@ -35,13 +44,25 @@ class Clip:
         return len(self.samples) / self.sample_rate_hz
 
     def encode(self, audio_format: str = "wav") -> bytes:
-        """Return the clip as the bytes of a file; `audio_format` is wav, flac, ogg or mp3."""
+        """Return the clip as the bytes of a file; `audio_format` is wav, flac, ogg or mp3 (128 kb/s).
+
+        A clip with a recipe carries it as tags: title, genre, and in the comment all that makes it again (`Recipe.from_file`).
+        """
         import soundfile
 
         if audio_format not in FORMATS:
             raise ValueError(f"audio_format must be one of {', '.join(FORMATS)}, got {audio_format!r}")
+        settings: dict = {"ogg": {"compression_level": OGG_COMPRESSION_LEVEL}}.get(audio_format, {})
+        if audio_format == "mp3":
+            settings = {"bitrate_mode": "CONSTANT", "compression_level": _mp3_compression_level(self.sample_rate_hz)}
         buffer = io.BytesIO()
-        soundfile.write(buffer, np.clip(self.samples, -1.0, 1.0), self.sample_rate_hz, format=audio_format.upper())
+        with soundfile.SoundFile(buffer, "w", self.sample_rate_hz, 1, format=audio_format.upper(), **settings) as file:
+            if self.recipe is not None:
+                file.title, file.genre, file.comment = self.recipe.title, self.recipe.genre_name, self.recipe.to_json()
+                file.software = f"genre-gan {self.recipe.version}"
+            # in blocks: libsndfile's Vorbis encoder ends the process when it gets minutes at once
+            for start in range(0, len(self.samples), _BLOCK):
+                file.write(np.clip(self.samples[start : start + _BLOCK], -1.0, 1.0))
         return buffer.getvalue()
 
     def save(self, path: str | os.PathLike) -> Path:
@@ -49,3 +70,9 @@ class Clip:
         path = Path(path)
         write_bytes(path, self.encode(path.suffix.lower().lstrip(".")))
         return path
+
+
+def _mp3_compression_level(sample_rate_hz: int) -> float:
+    """What libsndfile takes for `MP3_KBPS`: its scale from 0 to 1 goes from the highest bit rate to the lowest."""
+    lowest, highest = next(r for rate_hz, r in reversed(_MP3_KBPS_RANGES.items()) if sample_rate_hz >= rate_hz)
+    return max(0, highest - MP3_KBPS) / (highest - lowest)

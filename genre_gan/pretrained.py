@@ -39,20 +39,28 @@ class PretrainedModel(nn.Module):
         super().__init__()
         self.config = config
         self.training_record: dict = {}
+        self._loaded_sha256: str | None = None
 
     def save_pretrained(self, folder: str | os.PathLike, half: bool = False) -> Path:
         """Write config and weights into `folder`, with `half` at 16 bits a weight; each file appears whole or not at all."""
-        from safetensors.torch import save
-
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        weights = save({name: tensor.half() if half else tensor for name, tensor in tensors.items()})
+        weights = self._weights(half)
         record = {"version": CONFIG_VERSION, "family": self.family, "model": asdict(self.config)}
         record |= {"training": self.training_record, "weights_sha256": hashlib.sha256(weights).hexdigest()}
         write_bytes(folder / WEIGHTS_NAME, weights)
         write_bytes(folder / CONFIG_NAME, (json.dumps(record, indent=2) + "\n").encode())
         return folder
+
+    def _weights(self, half: bool = False) -> bytes:
+        from safetensors.torch import save
+
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        return save({name: tensor.half() if half else tensor for name, tensor in tensors.items()})
+
+    def weights_sha256(self) -> str:
+        """The checksum of the weights file that was loaded, or that would be saved now."""
+        return self._loaded_sha256 or hashlib.sha256(self._weights()).hexdigest()
 
     @classmethod
     def load(cls: type[Model], folder: str | os.PathLike) -> Model:
@@ -79,7 +87,7 @@ class PretrainedModel(nn.Module):
             raise ModelError(f"{path} is damaged or cut off: {error}. {FETCH_AGAIN}") from error
         except RuntimeError as error:
             raise ModelError(f"{path} does not fit its config: {error}") from error
-        model.training_record = record.get("training", {})
+        model.training_record, model._loaded_sha256 = record.get("training", {}), record["weights_sha256"]
         return model.eval()
 
 

@@ -6,7 +6,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from genre_gan.features import FeatureConfig, FeatureExtractor
-from genre_gan.generate import SpectralModel
 from genre_gan.models.autoencoder import Autoencoder, AutoencoderConfig
 from genre_gan.models.judge import LatentJudge, LatentJudgeConfig
 from genre_gan.models.latent_gan import LatentDiscriminator, LatentGANConfig, LatentGenerator
@@ -14,6 +13,7 @@ from genre_gan.models.lstm import GenreLSTM, LSTMConfig
 from genre_gan.models.vocoder import Vocoder, VocoderConfig, mel_features, normalize_log_mel
 from genre_gan.models.waveform import WaveformDiscriminator, WaveformGANConfig, WaveformGenerator
 from genre_gan.pretrained import ModelError
+from genre_gan.spectral import SpectralModel
 
 TINY_LSTM = LSTMConfig(FeatureConfig("mfcc-segment", segment_s=1.0), ("blues", "metal"), hidden_size=8)
 
@@ -27,7 +27,7 @@ def tiny_spectral_model(latent_dim: int = 4) -> SpectralModel:
     torch.manual_seed(1)
     features = mel_features(16)
     autoencoder = Autoencoder(AutoencoderConfig(features, latent_dim, widths=(8, 8, 8, 8), n_blocks=1)).eval()
-    autoencoder.fit_components(torch.randn(8, 64, 16))
+    autoencoder.fit_components(0.3 * torch.randn(8, 64, 16))  # levels that differ by 6 dB, as in music
     generator = LatentGenerator(
         LatentGANConfig(("blues", "metal"), latent_dim, autoencoder.config.latent_rate_hz, style_dim=4, noise_dim=2, width=8)
     )

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import tracemalloc
 
@@ -7,12 +8,15 @@ import torch
 
 from genre_gan import AudioError, Clip, GenreClassifier, GenreGenerator, load_audio
 from genre_gan.features import FeatureExtractor
-from genre_gan.generate import MAX_LEVEL_DB, WaveformModel
 from genre_gan.genres import GENRES
+from genre_gan.loudness import integrated_lufs, true_peak_db
 from genre_gan.models.lstm import GenreLSTM
 from genre_gan.models.vocoder import Vocoder, VocoderConfig, normalize_log_mel
 from genre_gan.models.waveform import WaveformGenerator
 from genre_gan.pretrained import ModelError
+from genre_gan.recipe import Recipe, RecipeError, RecipeWarning
+from genre_gan.spectral import MAX_LEVEL_DB, N_CANDIDATES
+from genre_gan.waveform import WaveformModel
 from tests.conftest import synthesize
 from tests.test_models import TINY_LSTM, tiny_gan, tiny_spectral_model
 
@@ -24,23 +28,32 @@ def generator(request) -> GenreGenerator:
     return GenreGenerator(WaveformModel(WaveformGenerator(tiny_gan(n_samples=22_050))))
 
 
-def test_a_stream_joins_to_the_whole_and_a_longer_clip_begins_alike(generator):
+def test_a_stream_joins_to_the_whole(generator):
     whole = generator.generate("blues", 20.0, seed=3).samples
     parts = [clip.samples for clip in generator.generate("blues", 20.0, seed=3, stream=True)]
     assert len(parts) > 1 and np.array_equal(np.concatenate(parts), whole)
-    longer = generator.generate("blues", 60.0, seed=3).samples
-    assert np.allclose(longer[: 10 * 22_050], whole[: 10 * 22_050], atol=1e-4)
+
+
+@pytest.mark.parametrize("duration_s", [1.0, 3.3, 20.0])
+def test_a_longer_clip_begins_as_a_shorter_one_up_to_its_fade(generator, duration_s):
+    clip = generator.generate("blues", duration_s, seed=3)
+    longer = generator.extend(clip, duration_s + 7.7)
+    assert longer.duration_s == pytest.approx(duration_s + 7.7, abs=1e-4)
+    assert np.array_equal(longer.samples, generator.generate("blues", duration_s + 7.7, seed=3).samples)
+    n_same = len(clip.samples) - round(0.05 * min(duration_s, 6.0) * 22_050) - 1
+    assert np.allclose(longer.samples[:n_same], clip.samples[:n_same], atol=1e-3)
+    assert np.abs(longer.samples[n_same:]).max() > 0.01
 
 
 def test_spectral_chunks_have_no_seams(monkeypatch):
     model = tiny_spectral_model()
-    latents = torch.randn(1, 96, 4)
+    latents = torch.randn(1, 96, 4, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        monkeypatch.setattr("genre_gan.generate._FIRST_CHUNK_FRAMES", 96)
-        (whole,) = model.render(latents)
-        monkeypatch.setattr("genre_gan.generate._FIRST_CHUNK_FRAMES", 16)
-        monkeypatch.setattr("genre_gan.generate._CHUNK_FRAMES", 20)
-        parts = list(model.render(latents))
+        monkeypatch.setattr("genre_gan.spectral._FIRST_CHUNK_FRAMES", 96)
+        (whole,) = model.render(latents, 96)
+        monkeypatch.setattr("genre_gan.spectral._FIRST_CHUNK_FRAMES", 16)
+        monkeypatch.setattr("genre_gan.spectral._CHUNK_FRAMES", 20)
+        parts = list(model.render(latents, 96))
     assert len(parts) == 5
     assert np.allclose(np.concatenate(parts), whole, atol=1e-3 * np.abs(whole).max())
 
@@ -60,27 +73,101 @@ def test_levels_are_set_before_any_sound_is_made():
     assert torch.allclose(louder.diff(dim=2), log_mel.diff(dim=2), atol=1e-4)  # whole frames move
 
 
-def test_the_draft_is_chosen_in_which_the_judge_hears_the_genre_best():
-    model, weights = tiny_spectral_model(), torch.eye(2)
+def recipe_of(genre: str, seed: int, **settings) -> Recipe:
+    return Recipe({genre: 1.0}, seed, 2.0, model="mel", **settings)
+
+
+def test_the_candidate_is_chosen_in_which_the_judge_hears_the_genre_best():
+    model = tiny_spectral_model()
     with torch.inference_mode():
         heard = []
         judge = model.judge.forward
-        model.judge.forward = lambda drafts: heard.append((drafts, judge(drafts))) or heard[-1][1]
-        for genre in range(2):
-            chosen = model.compose(weights[genre : genre + 1], 64, seed=5, variation=1.0)
-            drafts, logits = heard[-1]
-            assert len(drafts) == 6 and torch.equal(chosen[0], drafts[int(logits.softmax(1)[:, genre].argmax())])
+        model.judge.forward = lambda latents: heard.append((latents, judge(latents))) or heard[-1][1]
+        for genre, name in enumerate(model.genres):
+            chosen = model.compose(recipe_of(name, 5), 64)
+            candidates, logits = heard[-1]
+            n_same = 64 - model.generator.context % 64  # what comes after the candidates' end changes their last frames
+            best = candidates[int(logits.softmax(1)[:, genre].argmax())]
+            assert len(candidates) == N_CANDIDATES and torch.allclose(chosen[0, :n_same], best[:n_same], atol=1e-5)
 
 
 def test_without_variation_the_style_is_the_same_for_all_seeds():
     model = tiny_spectral_model()
-    weights = torch.eye(2)[:1]
     mapped = []
     model.generator.synthesize = lambda latents, style: mapped.append(style) or torch.zeros(len(style), 64, 4)
     with torch.inference_mode():
         for seed, variation in ((1, 0.0), (2, 0.0), (1, 1.0), (2, 1.0)):
-            model.compose(weights, 8, seed, variation)
-    assert torch.allclose(mapped[0], mapped[1]) and not torch.allclose(mapped[2], mapped[3])
+            model.compose(recipe_of("blues", seed, variation=variation), 8)
+    chosen = mapped[1::2]
+    assert torch.allclose(chosen[0], chosen[1]) and not torch.allclose(chosen[2], chosen[3])
+
+
+def test_a_variation_moves_away_little_by_little_to_another_clip_of_the_genre():
+    model, recipe = tiny_spectral_model(), recipe_of("blues", 5)
+    with torch.inference_mode():
+        clip = model.compose(recipe, 200)
+        distances = [float((model.compose(recipe.varied(a, 6), 200) - clip).square().mean()) for a in (0.0, 0.1, 0.3, 0.6, 1.0)]
+        other = float((model.compose(recipe_of("blues", 8), 200) - clip).square().mean())
+    assert distances[0] == 0.0 and distances == sorted(distances)
+    assert distances[1] < 0.1 * distances[-1] and distances[-1] > 0.3 * other  # the other one has another tempo, too
+
+
+def test_variations_add_up_and_start_from_a_clip_or_a_recipe(generator):
+    clip = generator.generate("blues", 2.0, seed=3)
+    assert np.array_equal(generator.variation_of(clip, 0.0, seed=4).samples, clip.samples)
+    near = generator.variation_of(clip, 0.3, seed=4)
+    assert not np.array_equal(near.samples, clip.samples)
+    assert np.array_equal(generator.variation_of(clip.recipe, 0.3, seed=4).samples, near.samples)
+    further = generator.variation_of(near, 0.5)
+    assert [step.amount for step in further.recipe.steps] == [0.3, 0.5] and further.recipe.steps[0].seed == 4
+    assert np.array_equal(generator.generate_recipe(further.recipe).samples, further.samples)
+    longer = generator.extend(further, 4.0).samples
+    assert np.allclose(longer[:40_000], further.samples[:40_000], atol=1e-3)
+
+
+def test_the_end_of_a_loop_flows_into_its_beginning(generator):
+    clip = generator.generate("blues", 3.0, seed=3, loop=True)
+    assert len(clip.samples) == 3 * 22_050 and clip.recipe.loop
+    twice = np.concatenate([clip.samples, clip.samples])
+    seam, steps = np.abs(twice[66_149] - twice[66_150]), np.abs(np.diff(clip.samples))
+    assert seam <= np.quantile(steps, 0.999) and np.abs(clip.samples[-2205:]).max() > 0.02  # nothing fades
+    assert abs(integrated_lufs(clip.samples, 22_050) + 16.0) < 1.0 and true_peak_db(twice) < -1.0
+    (only,) = generator.generate("blues", 3.0, seed=3, loop=True, stream=True)
+    assert np.array_equal(only.samples, clip.samples)
+
+
+class MetronomeModel(WaveformModel):
+    """A click on every beat of the tempo, higher on the first of a bar: what a model with tempo and key promises."""
+
+    tempo_range_bpm, keys = (60.0, 180.0), ("A minor", "C major")
+
+    def tempo_bpm(self, recipe):
+        return recipe.tempo_bpm or 100.0
+
+    def chunks(self, recipe, n_samples):
+        beats = np.arange(n_samples) / 22_050 * self.tempo_bpm(recipe) / 60
+        pitch_hz = np.where(beats % 4 < 1, 880.0, 440.0)
+        clicks = np.exp(-8.0 * (beats % 1)) * np.sin(2 * np.pi * pitch_hz * np.arange(n_samples) / 22_050)
+        yield (0.5 * clicks).astype(np.float32)
+
+
+def test_tempo_and_key_are_passed_on_and_loops_have_whole_bars():
+    metronome = GenreGenerator(MetronomeModel(WaveformGenerator(tiny_gan())))
+    assert metronome.supports_tempo and metronome.supports_key
+    clip = metronome.generate("blues", 5.0, seed=1, tempo_bpm=90, key="am", loop=True)
+    assert clip.recipe.tempo_bpm == 90.0 and clip.recipe.key == "A minor"
+    assert clip.duration_s == pytest.approx(2 * 4 * 60 / 90, abs=1e-4)  # two bars are nearer to 5 s than one
+    assert np.abs(clip.samples[:1000]).max() > 2 * np.abs(clip.samples[-1000:]).max()  # it starts with a click
+    assert metronome.generate("blues", 1.0, seed=1, loop=True).duration_s == pytest.approx(2.4, abs=1e-4)
+    assert metronome.generate("blues", 120.0, seed=1, tempo_bpm=61, loop=True).duration_s <= 120.0
+    for settings, message in (
+        ({"tempo_bpm": 59.9}, "tempo_bpm must be from 60 to 180"),
+        ({"tempo_bpm": -1}, "tempo_bpm must be a number of beats a minute above 0"),
+        ({"key": "H"}, "key 'H' is unknown; allowed: C major"),
+        ({"key": "Eb"}, "key must be one of A minor, C major, got 'Eb major'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            metronome.generate("blues", **settings)
 
 
 @pytest.fixture
@@ -92,8 +179,7 @@ def classifier() -> GenreClassifier:
 def test_clips_have_the_asked_length_level_and_ends(generator, duration_s):
     clip = generator.generate("blues", duration_s, seed=7)
     assert clip.samples.dtype == np.float32 and clip.samples.shape == (round(duration_s * 22_050),)
-    loudest = np.quantile([np.sqrt(np.mean(np.square(frame))) for frame in np.array_split(clip.samples, 200)], 0.95)
-    assert loudest > 0.05 and np.abs(clip.samples).max() <= 0.9
+    assert abs(integrated_lufs(clip.samples, 22_050) + 16.0) < 1.0 and true_peak_db(clip.samples) < -1.0
     assert abs(clip.samples.mean()) < 1e-3
     assert clip.samples[0] == clip.samples[-1] == 0.0
 
@@ -123,6 +209,69 @@ def test_a_seed_decides_and_a_blend_is_a_genre(generator):
 def test_what_cannot_be_generated_is_refused(generator, arguments, message):
     with pytest.raises(ValueError, match=message):
         generator.generate(*arguments)
+
+
+def test_what_cannot_be_asked_of_a_model_or_a_clip_is_refused(generator):
+    clip = generator.generate("blues", 2.0, seed=1)
+    with pytest.raises(ValueError, match=f"tempo_bpm must be None: the model '{generator.name}' takes no tempo, got 90"):
+        generator.generate("blues", tempo_bpm=90)
+    with pytest.raises(ValueError, match=f"key must be None: the model '{generator.name}' takes no key, got 'A minor'"):
+        generator.generate("blues", key="am")
+    with pytest.raises(ValueError, match="loop must be True or False, got 1"):
+        generator.generate("blues", loop=1)
+    with pytest.raises(ValueError, match=r"amount must be from 0, the same clip, to 1, another one of its genre, got 1\.1"):
+        generator.variation_of(clip, 1.1)
+    with pytest.raises(ValueError, match="seed must be"):
+        generator.variation_of(clip, 0.5, seed=-1)
+    with pytest.raises(ValueError, match=r"duration_s must be above the clip's own 2 seconds, got 2\.0"):
+        generator.extend(clip, 2.0)
+    with pytest.raises(ValueError, match="duration_s must be from 1 to 120"):
+        generator.extend(clip, 121)
+    with pytest.raises(RecipeError, match="the clip has no recipe"):
+        generator.extend(Clip(clip.samples, 22_050), 4.0)
+
+
+def test_a_recipe_makes_the_same_clip_again_and_says_where_it_cannot(generator):
+    blend = {"blues": 2, "metal": 1}
+    clip = generator.generate(blend, 2.0, variation=0.7)
+    assert clip.recipe.genre == {"blues": pytest.approx(2 / 3), "metal": pytest.approx(1 / 3)}
+    recipe = Recipe.from_json(clip.recipe.to_json())
+    assert recipe == clip.recipe == generator.make_recipe(blend, 2.0, clip.recipe.seed, 0.7)
+    assert np.array_equal(generator.generate_recipe(recipe).samples, clip.samples)
+    with pytest.raises(RecipeError, match="the recipe is of the model 'other'"):
+        generator.generate_recipe(dataclasses.replace(recipe, model="other"))
+    with pytest.raises(ValueError, match="genre 'polka' is unknown"):
+        generator.generate_recipe(dataclasses.replace(recipe, genre={"polka": 1.0}))
+    network = generator.model.generator
+    torch.nn.init.normal_(network.embedding.weight)
+    retrained = GenreGenerator(generator.model)
+    assert retrained.revision != generator.revision
+    with pytest.warns(RecipeWarning, match="the recipe was made by other weights"):
+        assert not np.array_equal(retrained.generate_recipe(recipe).samples, clip.samples)
+
+
+def test_all_is_computed_where_the_weights_are(generator, monkeypatch):
+    """On the meta device, where nothing has a value, only reading back the samples fails."""
+
+    def inverse(spectrum, n_fft, hop_length, window):
+        return spectrum.real.flatten(1)[:, : (spectrum.shape[2] - 1) * hop_length]
+
+    monkeypatch.setattr(torch, "istft", inverse)  # torch's own looks at the values of its window
+    assert generator.generate("blues", 2.0, seed=1).duration_s == 2.0
+    generator.to("meta")
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor") as caught:
+        generator.generate("blues", 2.0, seed=1)
+    lines = [str(entry.statement) for entry in caught.traceback if "genre_gan" in str(entry.path)]
+    assert lines[-1].strip().startswith(("samples =", "segment =")) and ".cpu().numpy()" in lines[-1]
+
+
+def test_a_device_that_is_not_there_is_refused(generator):
+    assert generator.to("cpu") is generator and generator.to("auto").generate("blues", 1.0, 1).duration_s == 1.0
+    with pytest.raises(ValueError, match="device must be auto, cpu, cuda or mps, got 'gpu'"):
+        generator.to("gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="device 'cuda' is not there"):
+            GenreGenerator.from_pretrained("fcn", device="cuda")
 
 
 def test_every_kind_of_source_is_classified_alike(classifier, tmp_path):

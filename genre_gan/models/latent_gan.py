@@ -141,6 +141,12 @@ class LatentGenerator(PretrainedModel):
             [_StyleConv(width, config.latent_dim, style_dim, 1, demodulate=False) for _ in range(config.n_levels)]
         )
 
+    @property
+    def context(self) -> int:
+        """Latent frames on either side that a frame depends on."""
+        reach = sum(layer.conv.weight.shape[2] // 2 for layer in self.layers[0])  # of one level, in its own frames
+        return reach * (2**self.config.n_levels - 1)
+
     def map_style(self, style: Tensor, weights: Tensor, label_strength: float = 1.0) -> Tensor:
         """Mapped styles Tensor[B x 2*style_dim] of style latents and genre weights Tensor[B x n_genres] (rows sum to 1).
 

@@ -125,7 +125,8 @@ class Vocoder(PretrainedModel):
 
         `cycles` Tensor[B x n_bins] is the phase, in cycles, that had accumulated before the first frame; see `accumulate`.
         """
-        with torch.no_grad(), torch.autocast(log_mel.device.type, enabled=False):  # signal processing, without weights
+        kind = "cpu" if log_mel.is_meta else log_mel.device.type
+        with torch.no_grad(), torch.autocast(kind, enabled=False):  # signal processing, without weights
             magnitude = self.estimate_magnitude(log_mel)
             spectrum = self._first_guess(magnitude, self.accumulate(magnitude, cycles))
             turn, size = _unit(spectrum)  # (B, T, n_bins)
