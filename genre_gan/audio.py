@@ -15,7 +15,11 @@ from genre_gan.clip import Clip
 from genre_gan.decode import AudioError, AudioWarning, Decoded, RawAudio, decoding_file, name_of
 
 SAMPLE_RATE_HZ = 22_050
-SUFFIXES = (".wav", ".au", ".flac", ".ogg", ".mp3")
+SUFFIXES = (  # of sound files; whether one can be read depends on its content alone
+    ".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".spx", ".mp3", ".mp2", ".m4a", ".m4b", ".mp4",
+    ".aac", ".aif", ".aiff", ".aifc", ".au", ".snd", ".wma", ".caf", ".w64", ".rf64", ".wv", ".ape",
+    ".tta", ".mka", ".webm", ".weba", ".amr", ".3gp", ".ac3", ".mpc", ".dsf",
+)
 OVERSHOOT = 2.0  # peaks that lossy codecs and resampling can leave in a sound that was within full scale
 ANTIPHASE_POWER = 0.01  # of the louder channel's: a mean of channels that is 20 dB below it has lost the sound
 

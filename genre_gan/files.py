@@ -32,6 +32,11 @@ def file_names(names: Sequence[str]) -> list[str]:
     return [found[i] for i in range(len(names))]
 
 
+def cache_folder() -> Path:
+    """Where features and unpacked archives are kept: `$GENRE_GAN_CACHE`, or `~/.cache/genre_gan`."""
+    return Path(os.environ.get("GENRE_GAN_CACHE", "~/.cache/genre_gan")).expanduser()
+
+
 def _safe(name: str) -> str:
     kept = "".join(c if c.isalnum() or c in "._-" else "-" for c in unicodedata.normalize("NFKC", name))
     kept = re.sub(r"-{2,}", "-", re.sub(r"\.{2,}", "-", kept)) if kept != name or ".." in kept else kept

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlparse
 
+from genre_gan.audio import SUFFIXES
+from genre_gan.download import MAX_MODEL_BYTES, HubError, Unreachable, ask, check_token, explain, fetch_repo
 from genre_gan.files import file_names
 from genre_gan.pretrained import CONFIG_NAME, WEIGHTS_NAME, ModelError, read_config, read_weights
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-CONNECT_TIMEOUT_S = 3.0
 CURVE_NAME = "learning_curve.png"
 SAMPLES_FOLDER = "samples"
 SETTINGS_NAME = "args.json"  # a training run's folder has it
@@ -26,45 +25,9 @@ _PACKAGED_NAME = re.compile(r"[a-z0-9]+")
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-class HubError(ValueError):
-    """A push that cannot start or did not succeed. The message is fit for users."""
-
-
 def packaged_weights(name: str) -> Path:
     """The folder of weights that ship inside the package."""
     return Path(str(files("genre_gan") / "weights" / name))
-
-
-def hub_is_reachable() -> bool:
-    """Whether a connection to the Hub opens within `CONNECT_TIMEOUT_S`: its own client tries for many seconds."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    endpoint = urlparse(constants.ENDPOINT)
-    port = endpoint.port or (443 if endpoint.scheme == "https" else 80)
-    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
-        return True
-    try:
-        socket.create_connection((endpoint.hostname, port), timeout=CONNECT_TIMEOUT_S).close()
-    except OSError:
-        return False
-    return True
-
-
-@contextmanager
-def offline_when_unreachable() -> Iterator[None]:
-    """Make huggingface_hub and datasets answer from their caches at once while the Hub does not answer."""
-    import datasets.config
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
-    if not hub_is_reachable():
-        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
 
 
 def resolve_model_folder(source: str | os.PathLike, revision: str | None = None) -> Path:
@@ -85,40 +48,20 @@ def resolve_model_folder(source: str | os.PathLike, revision: str | None = None)
         if revision is not None:
             raise ModelError(f"revision {revision!r} is for models on the Hub, and {os.fspath(source)!r} is a local folder")
         return local
-    return _download(os.fspath(source), revision)
-
-
-def _download(repo_id: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        HTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    wanted = revision or "main"
-    patterns = ["*.json", "*.safetensors"]
     try:
-        return Path(
-            snapshot_download(repo_id, revision=revision, allow_patterns=patterns, local_files_only=not hub_is_reachable())
-        )
-    except HFValidationError as error:
-        raise ModelError(f"{repo_id!r} is neither a folder nor a Hub id like 'user/genre-gan'") from error
-    except RevisionNotFoundError as error:
-        raise ModelError(f"the Hub model {repo_id!r} has no revision {wanted!r}") from error
-    except GatedRepoError as error:
-        raise ModelError(f"the Hub model {repo_id!r} is gated: ask on its page, and log in: `hf auth login`") from error
-    except RepositoryNotFoundError as error:
-        raise ModelError(f"no Hub model {repo_id!r}, or no right to read it: check the id, or log in: `hf auth login`") from error
-    except LocalEntryNotFoundError as error:
-        raise ModelError(
-            f"{repo_id!r} is no folder here, the Hub cannot be reached, and its cache has no such model (revision {wanted!r})"
-        ) from error
-    except (HTTPError, OSError) as error:
-        raise ModelError(f"the Hub model {repo_id!r} could not be fetched: {explain(error)}. Try again") from error
+        return fetch_repo(os.fspath(source), ("*.json", "*.safetensors"), revision=revision, max_bytes=MAX_MODEL_BYTES)
+    except HubError as error:
+        raise ModelError(str(error)) from error
+
+
+def download_dataset(repo_id: str) -> Path:
+    """The folder of a Hub data set's tables and sound.
+
+    Raises:
+        HubError: not there, not given, or out of reach.
+    """
+    suffixes = (*SUFFIXES, ".parquet", ".csv", ".tsv", ".jsonl", ".json", ".zip", ".tar", ".tar.gz", ".tgz")
+    return fetch_repo(repo_id, [f"*{suffix}" for suffix in suffixes], "dataset")
 
 
 def check_can_push(repo_id: str) -> None:
@@ -129,6 +72,7 @@ def check_can_push(repo_id: str) -> None:
         raise HubError(f"a Hub repository is named like 'user/genre-gan', got {repo_id!r}")
     if get_token() is None:
         raise HubError("pushing needs a Hub token: log in with `hf auth login`, or set HF_TOKEN")
+    check_token()
 
 
 @contextmanager
@@ -142,32 +86,16 @@ def writing_to_hub(repo_id: str) -> Iterator[HfApi]:
     from huggingface_hub.errors import HTTPError
 
     check_can_push(repo_id)
-    if not hub_is_reachable():
-        raise HubError(f"the Hub cannot be reached, so nothing was pushed to {repo_id!r}; all is kept here: push it later")
     try:
+        ask("whoami-v2")
         yield HfApi()
+    except Unreachable as error:
+        kept = "all is kept here: push it later"
+        raise HubError(f"the Hub cannot be reached, so nothing was pushed to {repo_id!r}; {kept} ({error})") from error
     except HubError:
         raise
     except (HTTPError, OSError, RuntimeError, ValueError) as error:  # what its HTTP, storage and checking parts raise
         raise HubError(f"the push to {repo_id!r} failed and left no half-made revision there: {explain(error)}") from error
-
-
-def explain(error: BaseException) -> str:
-    """Say in words why the Hub's client raised `error`; the cause may lie several exceptions deep."""
-    chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        error = error.__cause__ or error.__context__
-    answered = next((e.response for e in chain if getattr(e, "response", None) is not None), None)
-    if answered is None:
-        texts = [str(e).strip().splitlines()[0].rstrip(".") for e in chain[:2] if str(e).strip()]
-        return ": ".join(dict.fromkeys(texts)) or f"the connection broke off ({type(chain[-1]).__name__})"
-    if answered.status_code == 401:
-        return "the Hub does not know this token; log in again with `hf auth login`, or set HF_TOKEN anew"
-    if answered.status_code == 403:
-        return "this token has no right to do that; use one that has, or ask the owner"
-    said = answered.headers.get("X-Error-Message")
-    return f"the Hub answered {answered.status_code}" + (f" ({said.rstrip('.')})" if said else "")
 
 
 def open_repo(

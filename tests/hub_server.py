@@ -7,9 +7,11 @@ uploads. A commit appears whole or not at all.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +47,7 @@ class Repo:
     id: str
     kind: str
     private: bool
+    gated: bool = field(default=False, kw_only=True)
     sdk: str | None = None
     hardware: str = "cpu-basic"
     variables: dict[str, str] = field(default_factory=dict)
@@ -89,6 +92,10 @@ class HubServer:
         refuse_uploads: answer uploads of large files with an error.
         hold_uploads: keep uploads of large files without an answer until `release` is set; `upload_began` tells of them.
         cut_downloads: how many of the next answers with a file break off in the middle.
+        trouble: what stands in the Hub's place: `silence` takes connections and never answers, `drip` sends a byte a second,
+            `portal` answers all with a web page, `429` and `503` are its own answers when there is too much to do; "" is none.
+        silent_downloads: never answer with a file.
+        claimed_sizes: of files by their path, in place of the true ones.
     """
 
     def __init__(self, tokens: dict[str, User]):
@@ -99,6 +106,9 @@ class HubServer:
         self.refuse_uploads = self.hold_uploads = False
         self.upload_began, self.release = threading.Event(), threading.Event()
         self.cut_downloads = 0
+        self.trouble, self.silent_downloads = "", False
+        self.connections: set[socket.socket] = set()
+        self.claimed_sizes: dict[str, int] = {}
         self.lock = threading.Lock()
         self.port = 0
         self._start()
@@ -115,6 +125,9 @@ class HubServer:
     def _stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+        for connection in list(self.connections):  # those that clients keep open
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._thread.join()
 
     def __enter__(self) -> HubServer:
@@ -143,12 +156,22 @@ class _Handler(BaseHTTPRequestHandler):
     hub: HubServer
     protocol_version = "HTTP/1.1"
 
+    def setup(self) -> None:
+        super().setup()
+        self.hub.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.hub.connections.discard(self.connection)
+        super().finish()
+
     def _dispatch(self) -> None:
         parts = urlsplit(self.path)
         self.query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         chunked = "chunked" in self.headers.get("Transfer-Encoding", "")
         self.body = self._chunks() if chunked else self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.hub.requests.append(f"{self.command} {parts.path}")
+        if self.hub.trouble:
+            return self._be_in_trouble()
         try:
             for method, pattern, action in _ROUTES:
                 match = re.fullmatch(pattern, parts.path)
@@ -162,6 +185,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _dispatch
+
+    def _be_in_trouble(self) -> None:
+        trouble, self.close_connection = self.hub.trouble, True
+        if trouble == "silence":
+            self.hub.release.wait(60)
+        elif trouble == "drip":
+            with contextlib.suppress(OSError):
+                while not self.hub.release.wait(0.5):
+                    self.wfile.write(b"H")
+        elif trouble == "portal":
+            self._answer(b"<!DOCTYPE html><html>Please log in</html>", 200, {"Content-Type": "text/html"})
+        else:
+            self._answer(b"{}", int(trouble), {"Retry-After": "60"})
 
     def _chunks(self) -> bytes:
         body = b""
@@ -264,8 +300,11 @@ class _Handler(BaseHTTPRequestHandler):
         commit = self._commit_of(found, revision or "main")
         self._answer_json({
             "id": repo, "sha": commit.sha, "private": found.private, "sdk": found.sdk, "tags": [], "downloads": 0, "likes": 0,
-            "siblings": [{"rfilename": path} for path in sorted(commit.files)],
+            "siblings": [{"rfilename": path, "size": size} for path, size in self._sizes(commit)],
         })
+
+    def _sizes(self, commit: Commit) -> list[tuple[str, int]]:
+        return [(path, self.hub.claimed_sizes.get(path, len(data))) for path, data in sorted(commit.files.items())]
 
     def refs(self, kinds: str, repo: str) -> None:
         found = self._repo(KINDS[kinds], repo)
@@ -371,11 +410,17 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer_json({"success": True, "commitOid": sha, "commitUrl": f"{self.hub.url}/{repo}/commit/{sha}"})
 
     def resolve(self, kinds: str | None, repo: str, revision: str, path: str) -> None:
-        commit = self._commit_of(self._repo(KINDS[kinds or "models"], repo), revision)
+        found = self._repo(KINDS[kinds or "models"], repo)
+        if found.gated:
+            raise Refusal(403, "Access to this model is restricted", "GatedRepo")
+        commit = self._commit_of(found, revision)
         headers = {"X-Repo-Commit": commit.sha, "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
         if path not in commit.files:
             raise Refusal(404, f"{path} does not exist", "EntryNotFound")
         data = commit.files[path]
+        if self.hub.silent_downloads and self.command == "GET":
+            self.hub.release.wait(60)
+            raise ConnectionError
         headers |= {"ETag": f'"{content_hash(path, data)}"', "Content-Length": str(len(data))}
         first = int(re.match(r"bytes=(\d+)-", self.headers.get("Range", "bytes=0-")).group(1))
         if self.command == "GET" and self.hub.cut_downloads > 0:

@@ -25,7 +25,7 @@ import pytest
 import torch
 import yaml
 
-from genre_gan import GenreClassifier, GenreGenerator
+from genre_gan import GenreClassifier, GenreGenerator, download
 from genre_gan.data.sources import DataError, load_tracks
 from genre_gan.data.splits import split_tracks
 from genre_gan.hub import HubError, push_model_folder, resolve_model_folder
@@ -52,7 +52,8 @@ def hub(_server) -> HubServer:
     _server.repos.clear()
     _server.requests.clear()
     _server.refuse_uploads = _server.hold_uploads = False
-    _server.cut_downloads = 0
+    _server.cut_downloads, _server.trouble, _server.silent_downloads = 0, "", False
+    _server.claimed_sizes.clear()
     _server.upload_began.clear()
     _server.release.clear()
     return _server
@@ -320,6 +321,85 @@ def test_without_a_network_the_cache_answers_at_once(hub, client, generator):
         assert time.perf_counter() - start < 6.0  # the client alone tries for 23 s
         message, seconds = client(timed_failure, samples_of, "anna/uncached")
     assert "cannot be reached" in message and seconds < 6.0
+
+
+def with_short_limits(function: Callable, *arguments: object) -> Any:
+    """Call a function with time limits that a test can wait for."""
+    before = download.FIRST_ANSWER_S, download.STALL_S
+    assert before[0] <= 10.0
+    download.FIRST_ANSWER_S, download.STALL_S = 1.5, 2.0
+    try:
+        return function(*arguments)
+    finally:
+        download.FIRST_ANSWER_S, download.STALL_S = before
+
+
+@pytest.mark.parametrize("trouble", ["silence", "drip", "portal", "429", "503"])
+def test_in_trouble_the_cache_answers_within_the_time_limit(hub, client, generator, trouble):
+    client(push_model_folder, generator, "anna/trouble")
+    pulled = client(samples_of, "anna/trouble")
+    hub.trouble = trouble
+    start = time.perf_counter()
+    assert sound_alike(client(with_short_limits, samples_of, "anna/trouble"), pulled)
+    message, seconds = client(with_short_limits, timed_failure, samples_of, "anna/other")
+    assert time.perf_counter() - start < 8.0 and seconds < 3.0
+    reason = {"portal": "login page of a network", "429": "answers 429", "503": "answers 503"}.get(trouble, "no answer within 1.5 s")
+    assert "cannot be reached, and its cache has no such model" in message and reason in message
+    with pytest.raises(HubError, match="nothing was pushed"):
+        client(with_short_limits, push_model_folder, generator, "anna/trouble")
+    hub.release.set()
+
+
+def test_a_download_that_stalls_is_given_up_and_the_older_copy_used(hub, client, generator, tmp_path):
+    client(push_model_folder, generator, "anna/stall")
+    pulled = client(samples_of, "anna/stall")
+    client(push_model_folder, WaveformGenerator(tiny_gan(width=8)).save_pretrained(tmp_path / "new"), "anna/stall")
+    hub.silent_downloads = True
+    assert sound_alike(client(with_short_limits, samples_of, "anna/stall"), pulled)
+    hub.release.set()
+
+
+def globals_of_others() -> tuple:
+    import datasets.config
+    from huggingface_hub import constants
+
+    return {k: v for k, v in vars(constants).items() if k.isupper()}, datasets.config.HF_HUB_OFFLINE
+
+
+def test_nothing_of_other_libraries_is_changed(hub, client, generator):
+    before = client(globals_of_others)
+    client(push_model_folder, generator, "anna/globals")
+    client(samples_of, "anna/globals")
+    with hub.down():
+        client(samples_of, "anna/globals")
+    assert client(globals_of_others) == before
+
+
+def test_a_gated_repository_odd_tokens_and_revisions_are_named(hub, client, generator):
+    client(push_model_folder, generator, "anna/gated")
+    hub.repos["model", "anna/gated"].gated = True
+    with pytest.raises(ModelError, match="'anna/gated' is gated: ask on its page"):
+        client(samples_of, "anna/gated")
+    for token in ("hf_two words", "hf_\u00fcml\u00e4ut", "hf_a\tb"):
+        with pytest.raises(ModelError, match="characters that no token has"):
+            client(resolve_model_folder, "anna/gated", token=token)
+    for revision in ("", "  "):
+        with pytest.raises(ModelError, match="revision must be a branch, a tag or a commit"):
+            client(resolve_model_folder, "anna/gated", revision)
+    for revision in ("../../main", "a b", "main?x=1#y", "\u00fc"):
+        with pytest.raises(ModelError, match="has no revision|could not be fetched"):
+            client(resolve_model_folder, "anna/gated", revision)
+    with pytest.raises(ModelError, match="if it is private, log in"):
+        client(samples_of, "anna/nothing", token=None)
+    with pytest.raises(ModelError, match="this token's owner must be allowed"):
+        client(samples_of, "anna/nothing")
+
+
+def test_a_repository_of_absurd_size_is_not_fetched(hub, client, generator):
+    client(push_model_folder, generator, "anna/huge")
+    hub.claimed_sizes["model.safetensors"] = 2**40
+    with pytest.raises(ModelError, match=r"'anna/huge' has 1024\.0 GiB of files; at most 4 GiB are fetched"):
+        client(samples_of, "anna/huge")
 
 
 def test_a_pull_that_breaks_off_goes_on_where_it_was(hub, client, generator):

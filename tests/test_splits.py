@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genre_gan.data.sources import DataError, TrackSet, load_tracks
+from genre_gan.data.sources import DataError, TrackSet
 from genre_gan.data.splits import (
     N_FOLDS,
     artist_folds,
@@ -16,6 +16,7 @@ from genre_gan.data.splits import (
     split_segments,
     split_tracks,
 )
+from genre_gan.data.tracks import Row
 from genre_gan.genres import GENRES
 
 FACTS = Path(__file__).parents[1] / "genre_gan" / "data" / "facts"
@@ -23,12 +24,7 @@ FACTS = Path(__file__).parents[1] / "genre_gan" / "data" / "facts"
 
 def table(folder: Path, rows: list[tuple[str, str, str]]) -> TrackSet:
     """Tracks from rows of id, genre and artist."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "tracks.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file_name", "genre", "artist"])
-        writer.writerows((f"{name}.wav", genre, artist) for name, genre, artist in rows)
-    return load_tracks([str(folder)])
+    return TrackSet(Row(name, genre, artist, "", str(folder / f"{name}.wav")) for name, genre, artist in rows)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +137,7 @@ def test_a_genre_by_one_artist_is_refused_with_the_artist_named(tmp_path):
     with pytest.raises(DataError, match=r"genre 'blues' cannot stand on both sides of each of 7 artist folds.* by 6 artists"):
         artist_folds(table(tmp_path / "blues", rows[:6]), 7)
     with pytest.raises(DataError, match=r"no track to divide: 0 given"):
-        split_tracks(load_tracks([str(tmp_path)]).select([]), "artist")
+        split_tracks(table(tmp_path, rows).select([]), "artist")
 
 
 def test_arguments_out_of_range_are_named(gtzan):

@@ -137,7 +137,7 @@ def rows(tracks: TrackSet, genres: tuple[str, ...], written: Written) -> Iterato
 
 def write_parquet(tracks: TrackSet, folder: Path) -> Written:
     """Write the usable tracks into `folder`, in files of about `SHARD_BYTES`, a few tracks in memory at a time."""
-    written, group, n_bytes = Written([], [], []), [], SHARD_BYTES
+    written, group, n_bytes = Written([], [], list(tracks.skipped)), [], SHARD_BYTES
     schema, writers = features(tracks.genres).arrow_schema, []
 
     def flush() -> None:

@@ -23,6 +23,7 @@ from genre_gan.clip import Clip
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.splits import split_tracks
 from genre_gan.features import FeatureConfig, FeatureExtractor
+from genre_gan.files import file_names
 from genre_gan.models.autoencoder import Autoencoder
 from genre_gan.models.vocoder import SpectralLoss, Vocoder, VocoderConfig, VocoderDiscriminator, normalize_log_mel
 from genre_gan.plots import mel_figure, save_figure
@@ -140,8 +141,9 @@ class VocoderTask:
             for kind, samples in (("real", real), ("copy", fake)):
                 name = f"{self.store.tracks.ids[track]} {kind}"
                 clips.append(Clip(samples[0].cpu().numpy(), rate_hz))
-                clips[-1].save(folder / f"{name.replace(' ', '-')}.wav")
                 titles.append(name)
+        for name, clip in zip(file_names(titles), clips, strict=True):
+            clip.save(folder / f"{name}.wav")
         save_figure(mel_figure(clips, titles, columns=2), folder / "spectrograms.png")
         self.run.say(f"step {step}: copies of validation clips are {sum(distances_db) / len(distances_db):.2f} dB off in mel")
 

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from genre_gan.audio import AudioError, load_audio
-from genre_gan.data.sources import DataError, TrackSet
+from genre_gan.data.tracks import DataError, Skipped, TrackSet
 from genre_gan.features import FeatureConfig, FeatureExtractor
-from genre_gan.files import write_bytes
+from genre_gan.files import cache_folder, write_bytes
 
 if TYPE_CHECKING:
     from genre_gan.models.autoencoder import Autoencoder
@@ -33,18 +33,6 @@ SILENCE_RMS = 1e-4  # -80 dB full scale
 _CODE = ("audio.py", "decode.py", "ffmpeg.py", "features.py", "data/cache.py")  # what cached values depend on
 _HASHES_NAME = "hashes.json"
 _STILL_CHANGING_S = 2.0  # of a file this young the time of its last change proves nothing
-
-
-def default_cache_dir() -> Path:
-    return Path(os.environ.get("GENRE_GAN_CACHE", "~/.cache/genre_gan")).expanduser()
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A track that was left out, and why."""
-
-    id: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -81,7 +69,7 @@ class FeatureStore:
     def __init__(self, tracks: TrackSet, config: FeatureConfig, cache_dir: Path | None = None, progress: bool = False):
         self.config = config
         self.n_features, self.frame_rate_hz = config.n_features, config.frame_rate_hz
-        root = cache_dir or default_cache_dir()
+        root = cache_dir or cache_folder()
         settings = json.dumps([config.cache_key(), code_version()], sort_keys=True)
         self.folder = root / f"{config.name.removesuffix('-segment')}-{hashlib.sha256(settings.encode()).hexdigest()[:16]}"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -246,7 +234,7 @@ class LatentStore:
         key = hashlib.sha256(repr(config).encode())
         for tensor in (autoencoder.mean, autoencoder.components, autoencoder.scale):  # all that encoding depends on
             key.update(tensor.cpu().numpy().tobytes())
-        folder = (cache_dir or default_cache_dir()) / f"latents-{key.hexdigest()[:16]}"
+        folder = (cache_dir or cache_folder()) / f"latents-{key.hexdigest()[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
         self.tracks = store.tracks.select(np.tile(tracks, len(speeds)))
         work = [(speed, int(track)) for speed in speeds for track in tracks]

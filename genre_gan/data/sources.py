@@ -1,244 +1,151 @@
-"""Labelled tracks from the Hub, folders, `tracks.csv` files and parquet."""
+"""Labelled tracks from whatever people have: folders, tables, parquet files, archives, and data sets on the Hub."""
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from genre_gan.audio import SUFFIXES
-from genre_gan.genres import GENRES, canonical_genre
+from genre_gan.data import archives, columns, layouts
+from genre_gan.data.tables import SUFFIXES as TABLE_SUFFIXES
+from genre_gan.data.tables import headings
+from genre_gan.data.tracks import DataError, Found, Track, TrackSet
+from genre_gan.files import cache_folder
+from genre_gan.genres import GENRES, canonical_genre, find_genre
 
-if TYPE_CHECKING:
-    from datasets import Dataset
+__all__ = ["DEFAULT_DATASET", "DataError", "Track", "TrackSet", "load_tracks"]
 
 DEFAULT_DATASET = "sanchit-gandhi/gtzan"
+MIN_TRACKS = 2  # of a genre: one to train on and one to validate
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_GENRE_FOLDERS = ("", "genres", "genres_original", "Data/genres_original")
-
-
-class DataError(ValueError):
-    """Data that cannot be used as asked. The message is fit for users."""
-
-
-@dataclass(frozen=True)
-class Track:
-    """One labelled recording.
-
-    Attributes:
-        id: name without folder and suffix, such as `blues.00007`.
-        genre: canonical name of the genre.
-        artist, split: empty where the source names none.
-        audio: path of the file, or its bytes.
-    """
-
-    id: str
-    genre: str
-    artist: str
-    split: str
-    audio: str | bytes
-
-
-class TrackSet(Sequence):
-    """Tracks of one or several sources, kept as a memory-mapped `datasets.Dataset` and read one at a time.
-
-    `sources` holds, for each track, the place of its source in the list that was loaded.
-    """
-
-    def __init__(self, dataset: Dataset):
-        self.dataset = dataset
-        self.ids: list[str] = dataset["id"][:]
-        self.genre_names: list[str] = dataset["genre"][:]
-        self.artists: list[str] = dataset["artist"][:]
-        self.splits: list[str] = dataset["split"][:]
-        self.sources: list[int] = dataset["source"][:]
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Track:
-        row = self.dataset[int(index)]
-        audio = row["audio"]["bytes"] or row["audio"]["path"]
-        return Track(row["id"], row["genre"], row["artist"], row["split"], audio)
-
-    def select(self, indices: Iterable[int]) -> TrackSet:
-        return TrackSet(self.dataset.select([int(index) for index in indices]))
-
-    @property
-    def genres(self) -> tuple[str, ...]:
-        """The genres that occur: GTZAN's in their order, then others by name."""
-        found = set(self.genre_names)
-        return tuple(g for g in GENRES if g in found) + tuple(sorted(found - set(GENRES)))
 
 
 def load_tracks(sources: Sequence[str], genres: Sequence[str] | None = None) -> TrackSet:
     """Gather the tracks of `sources`.
 
     Args:
-        sources: each a Hub data set id, a folder with a `tracks.csv`, a `tracks.csv` itself, a folder of
-            `<genre>/*.wav|au|flac|ogg|mp3` (also below `genres/` or `genres_original/`), or a folder of parquet files. A folder
-            beside a `tracks.csv` that lists its files takes their rows.
-        genres: keep these alone; None keeps all.
+        sources: each a Hub data set id, a folder, or a file: a table, a parquet file or an archive. In a folder are looked for,
+            in this order: what `datasets` saved to disk, a `tracks.csv` or an audiofolder's metadata (also beside the folder, if
+            it lists its files), parquet files, other tables that tell the genres of at least half of its sound, labels beside
+            the files of a WebDataset, `<genre>/**` below any number of other folders, such as `genres_original/` or `train/`,
+            and archives.
+        genres: keep these alone; None keeps all. Who names them has looked at them, so that doubts are not raised.
 
     Raises:
-        DataError: a source that does not exist, cannot be reached, or holds no labelled audio; a genre nobody has.
+        DataError: a source that does not exist, cannot be reached, or holds no labelled audio; a genre nobody has; or, where no
+            genres are named, ones that look like a mistake: a single one, mere numbers, one with fewer than two tracks.
     """
-    from datasets import concatenate_datasets
-
     if not sources:
         raise DataError("no data named: give a folder or a Hub data set id")
-    parts = [_load_source(str(source)) for source in sources]
-    tracks = TrackSet(concatenate_datasets([part.add_column("source", [i] * len(part)) for i, part in enumerate(parts)]))
+    found = [_load_source(str(source)) for source in sources]
+    tracks = TrackSet(
+        [row._replace(source=i) for i, part in enumerate(found) for row in part.rows],
+        [item for part in found for item in part.skipped],
+        [remark for part in found for remark in part.remarks],
+    )
     if genres is None:
+        _check_genres(tracks)
         return tracks
-    wanted = [canonical_genre(genre) for genre in genres]
-    for genre in wanted:
-        if genre not in tracks.genres:
-            raise DataError(f"genre {genre!r} is not in the data; it has: {', '.join(tracks.genres)}")
+    wanted = set()
+    for genre in genres:
+        try:
+            wanted.add(find_genre(genre, tracks.genres))
+        except ValueError:
+            raise DataError(f"genre {canonical_genre(genre)!r} is not in the data; it has: {', '.join(tracks.genres)}") from None
     return tracks.select(i for i, genre in enumerate(tracks.genre_names) if genre in wanted)
 
 
-def _load_source(source: str) -> Dataset:
+def _check_genres(tracks: TrackSet) -> None:
+    """Ask about genres that look like a mistake, before hours are spent on them."""
+    counts = Counter(tracks.genre_names)
+    names = " ".join(tracks.genres[:20])
+    question = ""
+    if len(counts) == 1 and tracks.genres[0] not in GENRES:
+        question = f"there is one genre only, {names!r}: is that a genre, or does the folder lie one level too deep?"
+    elif len(counts) == 1:
+        question = f"there is one genre only, {names!r}: are the others missing?"
+    elif all(name.isdecimal() for name in counts):
+        listed = ", ".join(tracks.genres[:10])
+        question = f"the genres are mere numbers ({listed}): are they folders, or classes that have names elsewhere?"
+    elif few := [genre for genre in tracks.genres if counts[genre] < MIN_TRACKS]:
+        names = " ".join(genre for genre in tracks.genres if genre not in few) or names
+        listed = ", ".join(few[:10])
+        question = f"there are fewer than {MIN_TRACKS} tracks of {listed}: are these genres, and is that all their sound?"
+    if question:
+        raise DataError(f"{question} If that is as you want it, name the genres: --genres {names}. ({tracks.describe()})")
+
+
+def _load_source(source: str) -> Found:
     path = Path(source).expanduser()
-    if path.is_file() and path.suffix == ".csv":
-        return _from_csv(path)
     if path.is_dir():
-        if (path / "tracks.csv").is_file():
-            return _from_csv(path / "tracks.csv")
-        if (path.parent / "tracks.csv").is_file() and (listed := _rows_of_csv(path.parent / "tracks.csv", below=path)):
-            return _rows_to_dataset(listed, "")
-        if any(path.rglob("*.parquet")):
-            return _from_parquet(path)
-        return _from_folder(path)
-    if path.exists() or not _HUB_ID.fullmatch(source):
-        raise DataError(
-            f"{source!r} is neither a folder, a tracks.csv nor a Hub data set id like {DEFAULT_DATASET!r}"
-        )
-    return _from_hub(source)
+        found = _from_folder(path)
+    elif path.is_file():
+        found = _from_file(path)
+    elif path.exists() or path.is_symlink() or not _HUB_ID.fullmatch(source):
+        raise DataError(f"{source!r} is neither a folder, a table, an archive nor a Hub data set id like {DEFAULT_DATASET!r}")
+    else:
+        found = _from_hub(source)
+    if not found.rows:
+        listed = "; ".join(f"{item.id}: {item.reason}" for item in found.skipped[:5])
+        raise DataError(f"no labelled audio found in {source}: all {len(found.skipped)} rows were left out ({listed})")
+    return found
 
 
-def _rows_to_dataset(rows: list[dict], looked_for: str) -> Dataset:
-    from datasets import Dataset
+def _from_file(path: Path) -> Found:
+    name = path.name.lower()
+    if name.endswith(TABLE_SUFFIXES):
+        found = layouts.from_table(path, layouts.FileIndex(lambda: layouts.walk(path.parent)))
+        if found is None:
+            wanted = "one of files, such as file_name, and one of genres, such as genre"
+            raise DataError(f"{path} needs two columns, {wanted}; its columns: {', '.join(headings(path)) or 'none'}")
+        return found
+    if name.endswith(".parquet"):
+        return columns.from_parquet([path])
+    if name.endswith(layouts.ARCHIVE_SUFFIXES):
+        return _from_archives([path])
+    raise DataError(f"{str(path)!r} is neither a folder, a table ({', '.join(TABLE_SUFFIXES)}), a parquet file nor an archive")
 
-    if not rows:
-        raise DataError(f"no labelled audio found: looked for {looked_for}")
-    return Dataset.from_list(rows, features=_features())
+
+def _from_folder(root: Path) -> Found:
+    beside = root.parent / "tracks.csv"
+    if not (root / "tracks.csv").is_file() and beside.is_file():
+        listed = layouts.from_table(beside, layouts.FileIndex(lambda: layouts.walk(root)), below=root)
+        if listed and listed.rows:
+            return listed
+    tree = layouts.walk(root)
+    if tree.saved:
+        return _joined([columns.from_saved(path) for path in tree.saved])
+    if any(path.name.lower() in layouts.LIKELY_TABLES for path in tree.tables) and (found := layouts.from_tables(tree)):
+        return found
+    if tree.parquet:
+        return columns.from_parquet(tree.parquet)
+    if tree.audio:
+        return layouts.from_tables(tree) or archives.from_webdataset(tree) or layouts.from_folders(tree)
+    if tree.archives:
+        return _from_archives(tree.archives)
+    raise layouts.explain_nothing(tree)
 
 
-def _features():
-    # Plain storage types, not datasets.Audio: encoding through that type needs torchcodec.
-    from datasets import Features, Value
+def _from_archives(paths: Sequence[Path]) -> Found:
+    return _joined([_from_folder(archives.unpack(path, cache_folder())) for path in paths])
 
-    text = Value("string")
-    return Features(
-        {"id": text, "genre": text, "artist": text, "split": text, "audio": {"bytes": Value("large_binary"), "path": text}}
+
+def _joined(parts: Sequence[Found]) -> Found:
+    return Found(
+        [row for part in parts for row in part.rows],
+        [item for part in parts for item in part.skipped],
+        [remark for part in parts for remark in part.remarks],
     )
 
 
-def _row(path: str, genre: str, artist: str = "", split: str = "") -> dict:
-    return {
-        "id": Path(path).stem,
-        "genre": canonical_genre(genre),
-        "artist": artist,
-        "split": split,
-        "audio": {"bytes": None, "path": path},
-    }
+def _from_hub(repo_id: str) -> Found:
+    from genre_gan.hub import HubError, download_dataset
 
-
-def _from_csv(path: Path) -> Dataset:
-    return _rows_to_dataset(_rows_of_csv(path), f"rows in {path}")
-
-
-def _rows_of_csv(path: Path, below: Path | None = None) -> list[dict]:
-    """The rows of a `tracks.csv`; with `below`, those of files in that folder alone."""
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        name_column = _find_column(columns, ("file_name", "file", "path", "filename"), path)
-        genre_column = _find_column(columns, ("genre", "label"), path)
-        return [
-            _row(str(path.parent / row[name_column]), row[genre_column], row.get("artist") or "", row.get("split") or "")
-            for row in reader
-            if below is None or (path.parent / row[name_column]).is_relative_to(below)
-        ]
-
-
-def _find_column(columns: Sequence[str], names: Sequence[str], where: object) -> str:
-    for name in names:
-        if name in columns:
-            return name
-    raise DataError(f"{where} has no column {' or '.join(names)}; its columns: {', '.join(columns) or 'none'}")
-
-
-def _from_folder(root: Path) -> Dataset:
-    for below in _GENRE_FOLDERS:
-        rows = [
-            _row(str(path), path.relative_to(root / below).parts[0])
-            for path in sorted((root / below).rglob("*"))
-            if path.suffix.lower() in SUFFIXES and len(path.relative_to(root / below).parts) > 1
-        ]
-        names = {row["genre"] for row in rows}
-        if rows and not names <= {canonical_genre(part) for folder in _GENRE_FOLDERS[1:] for part in folder.split("/")}:
-            return _rows_to_dataset(rows, "")
-    kinds = "|".join(suffix[1:] for suffix in SUFFIXES)
-    raise DataError(f"no labelled audio found: looked for {root}/<genre>/*.{kinds}, a tracks.csv and parquet files")
-
-
-def _from_parquet(root: Path) -> Dataset:
-    from datasets import load_dataset
-
-    data_files = sorted(str(path) for path in root.rglob("*.parquet"))
-    return _normalise(load_dataset("parquet", data_files=data_files, split="train"), "", root)
-
-
-def _from_hub(repo_id: str) -> Dataset:
-    from datasets import concatenate_datasets, load_dataset
-
-    from genre_gan.hub import offline_when_unreachable
-
-    advice = "or use a local folder: --data path/to/genres, with one folder of audio files for each genre"
     try:
-        with offline_when_unreachable():
-            parts = load_dataset(repo_id)
-    except Exception as error:  # datasets raises many unrelated types for the same causes
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return _from_folder(download_dataset(repo_id))
+    except (HubError, DataError) as error:
         raise DataError(
-            f"the Hub data set {repo_id!r} cannot be loaded ({reason}). Check the id and the network, {advice}"
+            f"the Hub data set {repo_id!r} cannot be loaded ({error}). Check the id and the network, or use a local folder: "
+            "--data path/to/genres, with one folder of audio files for each genre"
         ) from error
-    several = len(parts) > 1
-    return concatenate_datasets([_normalise(part, split if several else "", repo_id) for split, part in parts.items()])
-
-
-def _normalise(dataset: Dataset, split: str, where: object) -> Dataset:
-    """Bring a data set of any column names to `_features()`, without decoding or copying sound."""
-    from datasets import Audio, ClassLabel
-
-    audio_column = next((name for name, feature in dataset.features.items() if isinstance(feature, Audio)), None)
-    if audio_column is None:
-        audio_column = _find_column(
-            [n for n, f in dataset.features.items() if isinstance(f, dict) and set(f) == {"bytes", "path"}], ("audio",), where
-        )
-    else:
-        dataset = dataset.cast_column(audio_column, Audio(decode=False))
-    genre_column = _find_column(dataset.column_names, ("genre", "label"), where)
-    genre_feature = dataset.features[genre_column]
-    is_class = isinstance(genre_feature, ClassLabel)
-
-    def to_row(row: dict, index: int) -> dict:
-        audio = row[audio_column]
-        genre = genre_feature.int2str(row[genre_column]) if is_class else str(row[genre_column])
-        name = row.get("id") or Path(audio["path"] or row.get("file") or "").stem or f"{split or 'track'}.{index:05d}"
-        if split and not row.get("id") and not audio["path"]:
-            name = f"{split}.{index:05d}"
-        return {
-            "id": name,
-            "genre": canonical_genre(genre),
-            "artist": row.get("artist") or "",
-            "split": row.get("split") or split,
-            "audio": {"bytes": audio["bytes"], "path": audio["path"]},
-        }
-
-    return dataset.map(to_row, with_indices=True, remove_columns=dataset.column_names, features=_features(), desc=None)

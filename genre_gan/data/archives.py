@@ -1,0 +1,124 @@
+"""Sound in archives: unpacked once, beside the feature cache, with bounds that no honest archive meets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from genre_gan.audio import SUFFIXES
+from genre_gan.data.layouts import Tree
+from genre_gan.data.tables import GENRE_COLUMNS, find_column, read_genre
+from genre_gan.data.tables import SUFFIXES as TABLE_SUFFIXES
+from genre_gan.data.tracks import DataError, Found, Row, Skipped
+
+LABEL_SUFFIXES = (".json", ".cls", ".txt")  # of WebDataset, beside the sound of the same name
+MAX_MEMBERS = 1_000_000
+MAX_FILE_BYTES = 4 * 2**30
+MAX_RATIO, FREE_BYTES = 50, 2**30  # sound packs to a fifth at best; small archives may hold anything up to FREE_BYTES
+_BLOCK_BYTES = 2**20
+
+
+def unpack(archive: Path, cache: Path) -> Path:
+    """Unpack the sound, tables and labels of an archive below `cache`, where they stay for the next time.
+
+    Raises:
+        DataError: it is damaged, encrypted, or holds more than an archive of sound can.
+    """
+    stat = archive.stat()
+    key = hashlib.sha256(f"{archive.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    folder = cache / "archives" / key
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".unpacking-"))
+    try:
+        _unpack_into(archive, unfinished, max(FREE_BYTES, MAX_RATIO * stat.st_size))
+        os.replace(unfinished, folder)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"{archive} cannot be unpacked: {error}") from error
+    except OSError as error:
+        if not folder.is_dir():  # another process may have been faster
+            raise DataError(f"{archive} cannot be unpacked: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def _unpack_into(archive: Path, folder: Path, max_bytes: int) -> None:
+    n_left = max_bytes
+    for number, (name, file) in enumerate(_members(archive)):
+        if number >= MAX_MEMBERS:
+            raise DataError(f"{archive} holds more than {MAX_MEMBERS} files: no archive of sound does")
+        path = _inside(folder, name)
+        if path is None:
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        n_file = 0
+        with path.open("wb") as copy:
+            while block := file.read(_BLOCK_BYTES):
+                n_file, n_left = n_file + len(block), n_left - len(block)
+                if n_left < 0 or n_file > MAX_FILE_BYTES:
+                    raise DataError(f"{archive} unpacks to far more than its size: no archive of sound does")
+                copy.write(block)
+
+
+def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Names and contents of the plain files; links and devices are passed over."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as packed:
+            for info in packed.infolist():
+                if not info.is_dir() and (info.external_attr >> 16) & 0o170000 in (0, 0o100000):
+                    with packed.open(info) as file:
+                        yield info.filename, file
+        return
+    with tarfile.open(archive, "r|*") as packed:
+        for member in packed:
+            if member.isreg() and (file := packed.extractfile(member)) is not None:
+                yield member.name, file
+
+
+def _inside(folder: Path, name: str) -> Path | None:
+    """Where a member goes; None for one that is not wanted, or whose name leads elsewhere."""
+    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part != "."]
+    is_wanted = parts and Path(parts[-1]).suffix.lower() in {*SUFFIXES, *TABLE_SUFFIXES, *LABEL_SUFFIXES, ".parquet"}
+    is_plain = all(part not in ("..", "/") and part.isprintable() and ":" not in part and len(part) < 120 for part in parts)
+    return folder.joinpath(*parts) if is_wanted and is_plain else None
+
+
+def from_webdataset(tree: Tree) -> Found | None:
+    """The tracks of an unpacked WebDataset: beside `key.flac` stands `key.json`, `key.cls` or `key.txt` with the genre."""
+    labels = {path.with_suffix(""): path for suffix in reversed(LABEL_SUFFIXES) for path in tree.root.rglob(f"*{suffix}")}
+    found, by_reason = Found(), defaultdict(int)
+    for path in tree.audio:
+        label = labels.get(path.with_suffix(""))
+        genre, problem = _read_label(label) if label else ("", "no genre beside it")
+        if problem:
+            found.skipped.append(Skipped(path.stem, f"{path.name}: {problem}"))
+            by_reason[problem] += 1
+        else:
+            found.rows.append(Row(path.stem, genre, "", "", str(path)))
+    return found if len(found.rows) >= 0.5 * len(tree.audio) and found.rows else None
+
+
+def _read_label(path: Path) -> tuple[str, str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        value = json.loads(text) if path.suffix == ".json" else text.strip()
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        return "", f"{path.name} cannot be read"
+    if isinstance(value, dict):
+        column = find_column({name.lower(): name for name in value}, GENRE_COLUMNS)
+        value = value.get(column) if column else None
+    if isinstance(value, str) and len(value) > 60:
+        return "", f"{path.name} holds no genre"
+    return read_genre(value)

@@ -1,0 +1,218 @@
+"""Tracks in `datasets` tables: columns are found by what they hold, and sound is not copied."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genre_gan.data.tables import (
+    ARTIST_COLUMNS,
+    FILE_COLUMNS,
+    GENRE_COLUMNS,
+    IS_POINTER,
+    LFS_POINTER,
+    SPLIT_COLUMNS,
+    SPLITS,
+    find_column,
+    read_genre,
+)
+from genre_gan.data.tracks import DataError, Found, Row, Skipped
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_ARRAY_FIELDS = {"array", "sampling_rate"}
+
+
+def from_parquet(paths: Sequence[Path]) -> Found:
+    """The tracks of parquet files; those without sound are passed over, and a name such as `test-00000.parquet` tells a split.
+
+    Raises:
+        DataError: a file is damaged or a pointer of Git LFS; none holds sound and genres.
+    """
+    from datasets import load_dataset
+
+    by_split: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(paths):
+        if _has_sound(path):
+            by_split[_split_of(path)].append(path)
+    if not by_split:
+        raise DataError(f"none of the {len(paths)} parquet files has a column of sound: {_columns_text(paths[0])}")
+    found = Found()
+    for split, files in by_split.items():
+        try:
+            part = load_dataset("parquet", data_files=[str(path) for path in files], split="train")
+        except Exception as error:  # datasets raises many unrelated types for the same causes
+            raise DataError(f"the parquet files {files[0]} and so on cannot be read together: {_first_line(error)}") from error
+        lengths = [_metadata(path).num_rows for path in files]
+        places = [f"{path.name} row {row}" for path, length in zip(files, lengths, strict=True) for row in range(1, length + 1)]
+        add_dataset(found, part, split if len(by_split) > 1 else "", places.__getitem__, files[0].parent)
+    return found
+
+
+def from_saved(path: Path) -> Found:
+    """The tracks of what `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote."""
+    from datasets import DatasetDict, load_from_disk
+
+    try:
+        saved = load_from_disk(str(path))
+    except Exception as error:  # datasets raises many unrelated types for the same causes
+        raise DataError(f"the saved data set {path} cannot be read: {_first_line(error)}") from error
+    parts = saved if isinstance(saved, DatasetDict) else {"": saved}
+    found = Found()
+    for name, part in parts.items():
+        split = SPLITS.get(name.lower(), name) if len(parts) > 1 else ""
+        add_dataset(found, part, split, lambda row, name=name: f"{name or path.name} row {row + 1}", path)
+    return found
+
+
+def add_dataset(found: Found, dataset: Dataset, split: str, place: Callable[[int], str], folder: Path) -> None:
+    """Add the rows of `dataset` to `found`; `place` names a row for messages, and paths are relative to `folder`."""
+    audio_column, genre_column = _audio_column(dataset, folder), _genre_column(dataset, folder)
+    dataset = _undecoded(dataset, audio_column)
+    plain = {name.lower(): name for name in dataset.column_names}
+    others = {key: find_column(plain, names) for key, names in
+              (("artist", ARTIST_COLUMNS), ("split", SPLIT_COLUMNS), ("id", ("id", "track_id")), ("file", FILE_COLUMNS[:8]))}
+    columns = {key: dataset.select_columns([name])[name][:] for key, name in others.items() if name not in (None, audio_column)}
+    names, problems = _genres(dataset, genre_column)
+    has_sound, paths = _sound_of(dataset, audio_column)
+    for i, (genre, problem) in enumerate(zip(names, problems, strict=True)):
+        said = {key: str(values[i]) if values[i] is not None else "" for key, values in columns.items()}
+        name = said.get("id") or Path(paths[i] or said.get("file") or "").stem or f"{split or 'track'}.{i:05d}"
+        if split and not said.get("id") and not paths[i]:
+            name = f"{split}.{i:05d}"
+        audio = partial(_fetch, dataset, audio_column, i)
+        if not has_sound[i]:
+            file = paths[i] and folder / paths[i]
+            problem = problem or ("" if file and file.is_file() else f"no such file: {file}" if file else "no sound")
+            audio = str(file)
+        if problem:
+            found.skipped.append(Skipped(name, f"{place(i)}: {problem}"))
+            continue
+        row_split = said.get("split", "").lower()
+        found.rows.append(Row(name, genre, said.get("artist", ""), SPLITS.get(row_split, row_split) or split, audio))
+
+
+def _audio_column(dataset: Dataset, folder: Path) -> str:
+    from datasets import Audio
+
+    features = dataset.features
+    for is_sound in (
+        lambda name, feature: isinstance(feature, Audio),
+        lambda name, feature: isinstance(feature, dict) and {"bytes", "path"} <= set(feature),
+        lambda name, feature: isinstance(feature, dict) and set(feature) >= _ARRAY_FIELDS,
+        lambda name, feature: name.lower() in ("audio", "wav", "mp3", "sound") or name.lower() in FILE_COLUMNS[:8],
+    ):
+        for name, feature in features.items():
+            if is_sound(name, feature):
+                return name
+    raise DataError(f"{folder} has no column of sound; its columns: {', '.join(features) or 'none'}")
+
+
+def _genre_column(dataset: Dataset, folder: Path) -> str:
+    from datasets import ClassLabel
+
+    column = find_column({name.lower(): name for name in dataset.column_names}, GENRE_COLUMNS)
+    classes = [name for name, feature in dataset.features.items() if isinstance(feature, ClassLabel)]
+    if column is None and len(classes) == 1:
+        return classes[0]
+    if column is None:
+        raise DataError(f"{folder} has no column genre or label; its columns: {', '.join(dataset.column_names) or 'none'}")
+    return column
+
+
+def _undecoded(dataset: Dataset, column: str) -> Dataset:
+    from datasets import Audio
+
+    return dataset.cast_column(column, Audio(decode=False)) if isinstance(dataset.features[column], Audio) else dataset
+
+
+def _genres(dataset: Dataset, column: str) -> tuple[list[str], list[str]]:
+    """The genre of each row, and why it has none; numbers of classes become their names."""
+    feature = dataset.features[column]
+    classes = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
+
+    def named(value: Any) -> Any:
+        if isinstance(value, list):
+            return [named(item) for item in value]
+        return classes[value] if classes and value is not None and 0 <= value < len(classes) else None if classes else value
+
+    pairs = [read_genre(named(value)) for value in dataset.select_columns([column])[column][:]]
+    return [genre for genre, _ in pairs], [problem for _, problem in pairs]
+
+
+def _sound_of(dataset: Dataset, column: str) -> tuple[np.ndarray, list[str]]:
+    """Whether each row holds sound itself [shape=(n,)], and the path that it names, without reading any of it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = dataset.with_format("arrow").select_columns([column])[:]
+    values = table.column(column)
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        return np.zeros(len(values), bool), [path or "" for path in values.to_pylist()]
+    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+        return pc.fill_null(pc.greater(pc.binary_length(values), 0), False).to_numpy(), [""] * len(values)
+    fields = {field.name for field in values.type}
+    sound = pc.struct_field(values, "bytes" if "bytes" in fields else "array")
+    length = pc.binary_length(sound) if "bytes" in fields else pc.list_value_length(sound)
+    paths = pc.struct_field(values, "path").to_pylist() if "path" in fields else [None] * len(values)
+    return pc.fill_null(pc.greater(length, 0), False).to_numpy(zero_copy_only=False), [path or "" for path in paths]
+
+
+def _fetch(dataset: Dataset, column: str, index: int) -> bytes:
+    """The sound of one row as the bytes of a file."""
+    import soundfile
+
+    value = dataset[index][column]
+    if isinstance(value, bytes):
+        return value
+    if value.get("bytes"):
+        return value["bytes"]
+    buffer = io.BytesIO()
+    samples = np.asarray(value["array"], np.float32)
+    samples = samples.T if samples.ndim == 2 and samples.shape[0] < samples.shape[1] else samples
+    soundfile.write(buffer, samples, int(value["sampling_rate"]), format="WAV", subtype="FLOAT")
+    return buffer.getvalue()
+
+
+def _split_of(path: Path) -> str:
+    first = re.split(r"[-_.]", path.name.lower())[0]
+    return SPLITS.get(first) or SPLITS.get(path.parent.name.lower(), "")
+
+
+def _has_sound(path: Path) -> bool:
+    import pyarrow as pa
+
+    schema = _metadata(path).schema.to_arrow_schema()
+    sound = [field for field in schema if pa.types.is_struct(field.type) and
+             ({"bytes", "path"} <= (names := {part.name for part in field.type}) or names >= _ARRAY_FIELDS)]
+    return bool(sound) or any(name.lower() in (*FILE_COLUMNS[:8], "audio", "wav", "mp3", "sound") for name in schema.names)
+
+
+def _metadata(path: Path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with path.open("rb") as file:
+            if file.read(40).startswith(LFS_POINTER):
+                raise DataError(f"{path} {IS_POINTER}")
+        return pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is no parquet file that can be read: {_first_line(error)}") from error
+
+
+def _columns_text(path: Path) -> str:
+    return f"{path.name} has the columns {', '.join(_metadata(path).schema.to_arrow_schema().names[:10])}"
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
