@@ -75,7 +75,7 @@ def ask(path: str, **parameters: str) -> dict:
 
     def get() -> dict:
         response = get_session().get(
-            f"{constants.ENDPOINT}/api/{path}", params=parameters, headers=build_hf_headers(), timeout=FIRST_ANSWER_S,
+            f"{constants.ENDPOINT}/api/{path}", params=parameters, headers=build_hf_headers(), timeout=FIRST_ANSWER_S + 1,
             follow_redirects=True,
         )
         if response.status_code == 429 or response.status_code >= 500:
