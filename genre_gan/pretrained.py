@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
+from genre_gan.bounds import check_size, dataclass_from_dict
 from genre_gan.files import write_bytes
 
 CONFIG_VERSION = 1
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES = 2**22, 2**31
 FETCH_AGAIN = "Copy it anew, or fetch it with `hf download USER/REPO --force-download`"
 
 Model = TypeVar("Model", bound="PretrainedModel")
@@ -76,13 +78,19 @@ class PretrainedModel(nn.Module):
         record = read_config(folder)
         if record["family"] != cls.family:
             raise ModelError(f"{folder} holds a model of the family {record['family']!r}, wanted {cls.family!r}")
+        weights = read_weights(folder, record)
         try:
-            model = cls(dataclass_from_dict(cls.config_class, record["model"]))
-        except (TypeError, ValueError, KeyError) as error:
+            config = dataclass_from_dict(cls.config_class, record["model"])
+            check_size(lambda: cls(config), len(weights))
+            model = cls(config)
+        except (TypeError, ValueError, KeyError, ArithmeticError, IndexError, RuntimeError) as error:
             raise ModelError(f"{folder / CONFIG_NAME} does not describe a {cls.family} model: {error}") from error
         path = folder / WEIGHTS_NAME
         try:
-            model.load_state_dict(load(read_weights(folder, record)), strict=True)
+            tensors = load(weights)
+            if not all(tensor.isfinite().all() for tensor in tensors.values()):
+                raise ModelError(f"{path} holds weights that are not finite numbers. {FETCH_AGAIN}")
+            model.load_state_dict(tensors, strict=True)
         except SafetensorError as error:
             raise ModelError(f"{path} is damaged or cut off: {error}. {FETCH_AGAIN}") from error
         except RuntimeError as error:
@@ -96,6 +104,8 @@ def read_weights(folder: Path, record: dict) -> bytes:
     path = folder / WEIGHTS_NAME
     if not path.is_file():
         raise ModelError(f"{folder} has no {WEIGHTS_NAME}")
+    if path.stat().st_size > MAX_WEIGHTS_BYTES:
+        raise ModelError(f"{path} has {path.stat().st_size} bytes; at most {MAX_WEIGHTS_BYTES} are loaded")
     weights = path.read_bytes()
     if record.get("weights_sha256") != hashlib.sha256(weights).hexdigest():
         raise ModelError(f"{path} is damaged, cut off or altered: its checksum is not the one in {CONFIG_NAME}. {FETCH_AGAIN}")
@@ -107,32 +117,19 @@ def read_config(folder: Path) -> dict:
     path = folder / CONFIG_NAME
     if not path.is_file():
         raise ModelError(f"{folder} has no {CONFIG_NAME}: it holds no genre-gan model")
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise ModelError(f"{path} has {path.stat().st_size} bytes: no config of genre-gan is as long")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ModelError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(record, dict) or not {"version", "family", "model"} <= set(record):
         raise ModelError(f"{path} is not a genre-gan config: it needs version, family and model")
+    if not isinstance(record["family"], str) or not isinstance(record["model"], dict):
+        raise ModelError(f"{path} is not a genre-gan config: its family must be a name, and its model an object")
     if record["version"] != CONFIG_VERSION:
         raise ModelError(
             f"{path} has config version {record['version']!r}; this genre-gan reads version {CONFIG_VERSION}. "
             "Update genre-gan, or train the model again"
         )
     return record
-
-
-def dataclass_from_dict(config_class: type, values: dict) -> Any:
-    """Rebuild a (nested) dataclass strictly: an unknown or a missing name is an error."""
-    known = {field.name for field in fields(config_class)}
-    if set(values) != known:
-        wrong = ", ".join(sorted(set(values) ^ known))
-        raise ValueError(f"{config_class.__name__} does not match: {wrong}")
-    hints = get_type_hints(config_class)
-    built = {}
-    for name, value in values.items():
-        if is_dataclass(hints[name]):
-            value = dataclass_from_dict(hints[name], value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        built[name] = value
-    return config_class(**built)
