@@ -144,6 +144,7 @@ class Run:
     def load_features(self, config: FeatureConfig) -> FeatureStore:
         """The data that the arguments name, as features; one process of each host fills the cache first."""
         tracks = load_tracks(self.args.data or [DEFAULT_DATASET], self.args.genres)
+        self.say(tracks.describe())
         with self.accelerator.local_main_process_first():
             store = FeatureStore(tracks, config, self.args.cache_dir, progress=self.accelerator.is_main_process)
         self.say(store.summary())

@@ -194,6 +194,7 @@ def prepare(args: argparse.Namespace) -> None:
         raise DataError(f"{args.output_dir} holds a data set already: choose another --output-dir, or add --overwrite")
     sources = args.data or [DEFAULT_DATASET]
     tracks = load_tracks(sources, args.genres)
+    print(tracks.describe())
     tracks = tracks.select(np.random.default_rng(ORDER_SEED).permutation(len(tracks)))
     unfinished = args.output_dir / ".writing"
     shutil.rmtree(unfinished, ignore_errors=True)

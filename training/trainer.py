@@ -103,6 +103,8 @@ def load_features(args: argparse.Namespace, config: FeatureConfig) -> FeatureSto
     _precision(args)
     is_main = os.environ.get("RANK", "0") == "0"
     tracks = load_tracks(args.data or [DEFAULT_DATASET], args.genres)
+    if is_main:
+        print(tracks.describe(), flush=True)
     store = FeatureStore(tracks, config, args.cache_dir, progress=is_main)
     if is_main:
         print(store.summary(), flush=True)
