@@ -35,6 +35,7 @@ class SpectralModel:
     autoencoder: Autoencoder
     judge: LatentJudge
     vocoder: Vocoder
+    n_candidates: int = N_CANDIDATES  # 1 chooses nothing
 
     name = "mel"
     tempo_range_bpm = None
@@ -113,7 +114,7 @@ class SpectralModel:
     def compose(self, recipe: Recipe, n_frames: int) -> Tensor:
         """Autoencoder latents Tensor[1 x n_frames x latent_dim].
 
-        Of `N_CANDIDATES` beginnings the one is gone on with in which the judge hears the genre best.
+        Of `n_candidates` beginnings the one is gone on with in which the judge hears the genre best.
         """
         weights = torch.tensor([genre_weights(recipe.genre, self.genres)], device=self.device)
         n_frames_made = n_frames + self.generator.context
@@ -132,7 +133,7 @@ class SpectralModel:
         config = self.generator.config
 
         def draw(number: int, *shape: int) -> Tensor:
-            drawn = [recipe.noise(candidate, number).draw(*shape) for candidate in range(N_CANDIDATES)]
+            drawn = [recipe.noise(candidate, number).draw(*shape) for candidate in range(self.n_candidates)]
             return torch.from_numpy(np.stack(drawn)).to(self.device)
 
         shapes = noise_shapes(config, -(-n_frames // config.stride) * config.stride)

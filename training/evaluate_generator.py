@@ -1,10 +1,13 @@
-"""Measure generators against real music, beside floor and ceiling: a table, a sheet of spectrograms and average spectra.
+"""Measure generators against real music, beside floor and ceiling: tables, a sheet of spectrograms and average spectra.
 
-    python training/evaluate_generator.py --data path/to/genres --judge runs/judge/model --output-dir training/results
-    python training/evaluate_generator.py --data path/to/genres --judge runs/judge/model --generators runs/mel/model fcn
+    python training/evaluate_generator.py --embedding MTT_vgg --data path/to/gtzan --data path/to/mer4q \\
+        --output-dir training/results
+    python training/evaluate_generator.py --embedding MSD_musicnn --data path/to/gtzan --data path/to/mer4q \\
+        --model runs/mel/step-1000 --model runs/mel/step-2000 --output-dir runs/mel/steps
 
-The judge is a classifier that was trained, with the same `--split` and `--seed`, on real music alone; unless one is named it is
-the packaged one. Reference is the training side of the split; "real, unseen" is the validation side.
+`MTT_vgg` takes part in no training and no choice, so what is reported is measured with it, and the files are called `generator`.
+`MSD_musicnn`, which training may use, is for choosing steps during development: the reference is the validation side, only
+generated clips are measured, and the files are called `development`.
 """
 
 from __future__ import annotations
@@ -12,276 +15,212 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
 
-import librosa
 import numpy as np
-import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
-from genre_gan import Clip, GenreClassifier, GenreGenerator
+from genre_gan import GenreGenerator
 from genre_gan.data.cache import FeatureStore
-from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
-from genre_gan.data.splits import PROTOCOLS, split_tracks
-from genre_gan.evaluation.metrics import (
-    copied_share,
-    frechet_distance,
-    hum_db,
-    is_clipped,
-    is_silent,
-    kernel_distance,
-    mean_and_interval,
-    mean_spectrum_db,
-    nearest_distances,
-    spectral_convergence,
-    spectral_error_db,
-    within_genre_distance,
-)
-from genre_gan.features import FeatureConfig, FeatureExtractor
+from genre_gan.data.sources import DataError, load_tracks
+from genre_gan.data.splits import PROTOCOLS, Split, split_tracks
+from genre_gan.evaluation.clips import ClipSet, RealMusic, codec_copy, copy_clips, divide_tracks, griffin_lim_copy, white_noise
+from genre_gan.evaluation.comparison import Comparison, mean_structure, measure_sound
+from genre_gan.evaluation.embeddings import EMBEDDINGS, PATCH_HOP_S, PATCH_S, Embedder, load_embedder, track_patches
+from genre_gan.evaluation.metrics import N_NEIGHBOURS
+from genre_gan.evaluation.probe import LinearProbe
+from genre_gan.evaluation.sound import mean_spectrum_db
+from genre_gan.features import FeatureConfig
 from genre_gan.files import write_bytes
-from genre_gan.generate import SpectralModel
-from genre_gan.models.autoencoder import Autoencoder
-from genre_gan.models.vocoder import Vocoder, normalize_log_mel
 from genre_gan.plots import mel_figure, save_figure, spectra_figure
 from training.arguments import launch_command, positive_int, run_script
+from training.generator_page import generator_page
 
-REFERENCE = "real, seen in training"
-UNSEEN = "real, unseen"
-GRIFFIN_LIM_STEPS = 32
-
-
-@dataclass
-class Clips:
-    """Clips of one origin, with the genre that each is or was asked to be; `originals` are what copies were made of."""
-
-    clips: list[Clip]
-    genres: list[str]
-    originals: list[Clip] | None = None
-
-
-@dataclass
-class Row:
-    """One line of the table; intervals are 95 % bootstrap ones."""
-
-    name: str
-    n: int
-    consistency: float
-    consistency_low: float
-    consistency_high: float
-    frechet: float
-    kernel: float
-    diversity: float
-    copied: float
-    silent: float
-    clipped: float
-    hum_db: float
-    error_db: float | None
-    convergence: float | None
-    by_genre: dict[str, float]
+SEEN, UNSEEN = "real, seen in training", "real, unseen"
+SEEN_SHARE = 1 / 3  # of the training tracks, whose clips are compared with those of the others
+MAX_REFERENCE = 40  # clips a genre
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", action="append", metavar="SOURCE", help=f"as in training (default: {DEFAULT_DATASET})")
-    parser.add_argument("--split", choices=PROTOCOLS[1:], default="fold", help="(default: %(default)s)")
+    parser.add_argument("--embedding", choices=EMBEDDINGS, required=True, help="what is compared; see above")
+    parser.add_argument("--data", action="append", metavar="SOURCE", required=True, help="as in the generator's training")
+    parser.add_argument("--model", action="append", metavar="SOURCE",
+                        help="folder, Hub id or packaged name of a generator; repeat to measure several (default: mel)")
+    parser.add_argument("--split", choices=PROTOCOLS[1:], default="artist", help="as in training (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the split and of the generated clips (default: %(default)s)")
-    parser.add_argument("--judge", metavar="FOLDER_OR_ID", help="classifier (default: the packaged one)")
-    parser.add_argument("--generators", nargs="+", default=["mel", "fcn", "cnn"], metavar="NAME_FOLDER_OR_ID",
-                        help="(default: all packaged)")
-    parser.add_argument("--clips-per-genre", type=positive_int, default=20, help="(default: %(default)s)")
-    parser.add_argument("--duration-s", type=float, default=6.0, help="of each clip (default: %(default)s)")
-    parser.add_argument("--variation", type=float, default=1.0, help="of the generated clips (default: %(default)s)")
-    parser.add_argument("--output-dir", type=Path, default=Path("training/results"), help="(default: %(default)s)")
+    parser.add_argument("--duration-s", type=float, default=6.0, help="of every clip (default: %(default)s)")
+    parser.add_argument("--clips-per-genre", type=positive_int, default=20, metavar="N",
+                        help="in every row, fewer where the validation side has fewer of a genre (default: %(default)s)")
+    parser.add_argument("--structure-clips", type=int, default=2, metavar="N", help="long clips a genre (default: %(default)s)")
+    parser.add_argument("--structure-s", type=float, default=28.0, help="of every long clip (default: %(default)s)")
+    parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--cache-dir", type=Path, help="where features are kept (default: ~/.cache/genre_gan)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.duration_s < PATCH_S:
+        parser.error(f"--duration-s must be at least {PATCH_S:g}, what the embedding hears at once, got {args.duration_s:g}")
+    return args
 
 
-def real_clips(store: FeatureStore, tracks: np.ndarray, genres: tuple[str, ...], args: argparse.Namespace) -> Clips:
-    """Up to `--clips-per-genre` stretches of each genre, from as many tracks as there are and without overlap."""
-    length = round(args.duration_s * store.config.sample_rate_hz)
-    found = Clips([], [])
-    for genre in genres:
-        members = [int(i) for i in tracks if store.tracks.genre_names[i] == genre]
-        # the first stretch of every track before the second of any
-        starts = sorted((start, i) for i in members for start in range(0, int(store.n_frames[i]) - length + 1, length))
-        for start, i in starts[: args.clips_per_genre]:
-            found.clips.append(Clip(store.read(i, start, length)[:, 0], store.config.sample_rate_hz))
-            found.genres.append(genre)
-    return found
+def generated(generator: GenreGenerator, genres: list[str], duration_s: float, seed: int) -> ClipSet:
+    """A clip for each entry of `genres`, with seeds that follow each other."""
+    seeds = range(1000 * seed, 1000 * seed + len(genres))
+    progress = tqdm(list(zip(genres, seeds, strict=True)), desc=f"generating, {generator.name}", unit="clip", leave=False)
+    return ClipSet([generator.generate(genre, duration_s, clip_seed) for genre, clip_seed in progress], genres)
 
 
-def copy_clips(source: Clips, make_copy, name: str) -> Clips:
-    return Clips([make_copy(clip) for clip in tqdm(source.clips, desc=name, unit="clip", leave=False)], source.genres, source.clips)
+def without_choosing(source: str) -> GenreGenerator | None:
+    """The generator with one candidate for each clip; None where it never chooses."""
+    generator = GenreGenerator.from_pretrained(source)
+    if getattr(generator.model, "n_candidates", 1) == 1:
+        return None
+    generator.model.n_candidates = 1
+    return generator
 
 
-def mel_copy(features: FeatureConfig, invert: Callable[[Tensor], Tensor], autoencoder: Autoencoder | None = None):
-    """A function that copies a clip through its spectrogram, and through an autoencoder's latents as well."""
-    extractor = FeatureExtractor(features)
-
-    @torch.inference_mode()
-    def make_copy(clip: Clip) -> Clip:
-        log_mel = normalize_log_mel(extractor(torch.from_numpy(clip.samples)[None]))
-        if autoencoder is not None:
-            stride = autoencoder.config.stride
-            log_mel = autoencoder.decode(autoencoder.encode(log_mel[:, : log_mel.shape[1] // stride * stride]))
-        return Clip(invert(log_mel)[0].numpy(), clip.sample_rate_hz)
-
-    return make_copy
+def generated_sets(sources: list[str], genres: list[str], duration_s: float, seed: int) -> dict[str, ClipSet]:
+    """Clips of each generator, and where it chooses among candidates, without choosing too."""
+    sets = {}
+    for source in sources:
+        if plain := without_choosing(source):
+            sets[f"generated, {source}, without choosing"] = generated(plain, genres, duration_s, seed)
+        sets[f"generated, {source}"] = generated(GenreGenerator.from_pretrained(source), genres, duration_s, seed)
+    return sets
 
 
-def griffin_lim(vocoder: Vocoder) -> Callable[[Tensor], Tensor]:
-    """What people do without a network: non-negative least squares, then fast Griffin-Lim from random phases."""
-    features = vocoder.config.features
-
-    def invert(log_mel: Tensor) -> Tensor:
-        magnitude = vocoder.estimate_magnitude(log_mel)[0].T.numpy()
-        samples = librosa.griffinlim(magnitude, n_iter=GRIFFIN_LIM_STEPS, hop_length=features.hop_length, random_state=0)
-        return torch.from_numpy(samples)[None]
-
-    return invert
-
-
-def generated_clips(generator: GenreGenerator, genres: Iterable[str], args: argparse.Namespace) -> Clips:
-    wanted = [genre for genre in genres for _ in range(args.clips_per_genre)]
-    seeds = range(1000 * args.seed, 1000 * args.seed + len(wanted))
-    progress = tqdm(list(zip(wanted, seeds)), desc=generator.name, unit="clip", leave=False)
-    return Clips([generator.generate(genre, args.duration_s, seed, args.variation) for genre, seed in progress], wanted)
+def fit_probe(patches: list[np.ndarray], genres: list[str], duration_s: float) -> LinearProbe:
+    """A probe on stretches as long as the clips, each the mean of its patches [shape=(n, d)], of one array a track."""
+    length = max(1, 1 + int((duration_s - PATCH_S) / PATCH_HOP_S))
+    embeddings, names, tracks = [], [], []
+    for track, (part, genre) in enumerate(zip(patches, genres, strict=True)):
+        for start in range(0, max(1, len(part) - length + 1), max(1, length // 2)):
+            embeddings.append(part[start : start + length].mean(0))
+            names.append(genre)
+            tracks.append(track)
+    return LinearProbe(np.stack(embeddings), names, tracks)
 
 
-def noise_clips(like: Clips) -> Clips:
-    rng = np.random.default_rng(0)
-    clips = [Clip(0.1 * rng.standard_normal(len(c.samples), dtype=np.float32), c.sample_rate_hz) for c in like.clips]
-    return Clips(clips, like.genres)
+def check_origin(generator: GenreGenerator, store: FeatureStore, split: Split, seed: int) -> str | None:
+    """A remark where the generator was trained on other data or by another split, and so may have heard "unseen" tracks."""
+    record, names = generator.model.training_record, store.tracks.genre_names
+    theirs = (record.get("split"), record.get("seed"), record.get("tracks_per_genre"))
+    counts = {genre: names.count(genre) for genre in store.tracks.genres}
+    same_split = theirs[0] == split.protocol or {theirs[0], split.protocol} == {"artist", "fold"}
+    if same_split and theirs[1:] == (seed, counts):
+        return None
+    n_tracks = sum((theirs[2] or {}).values())
+    return (
+        f"**The generator's record says that it was trained by the split {theirs[0]!r}, seed {theirs[1]!r}, on "
+        f"{record.get('data')!r} ({n_tracks} tracks), not as here: it may have heard tracks that are called unseen.**"
+    )
 
 
-class Bench:
-    """Measures each set of clips against the same reference with the same judge."""
+@dataclass
+class Material:
+    """What there is to compare with.
 
-    def __init__(self, judge: GenreClassifier, reference: Clips, unseen: Clips):
-        self.judge = judge
-        self.reference = self._embed(reference)
-        unseen_embeddings = self._embed(unseen)
-        self.unseen_nearest = nearest_distances(unseen_embeddings, self.reference)
-        self.real_diversity = within_genre_distance(unseen_embeddings, _ids(unseen))
+    Attributes:
+        comparison: against the reference.
+        seen, unseen: clips of the training and the validation side, equally many of each genre.
+        n_reference: clips of the reference.
+    """
 
-    def _embed(self, clips: Clips) -> np.ndarray:
-        return np.stack([self.judge.embed(clip) for clip in clips.clips]).astype(np.float64)
-
-    def measure(self, name: str, clips: Clips) -> Row:
-        embeddings = self._embed(clips)
-        hits = np.array([self.judge.classify(clip).genre == genre for clip, genre in zip(clips.clips, clips.genres)])
-        genres = np.array(clips.genres)
-        consistency, low, high = mean_and_interval(hits)
-        return Row(
-            name=name,
-            n=len(hits),
-            consistency=consistency,
-            consistency_low=low,
-            consistency_high=high,
-            frechet=frechet_distance(embeddings, self.reference),
-            kernel=kernel_distance(embeddings, self.reference),
-            diversity=within_genre_distance(embeddings, _ids(clips)) / self.real_diversity,
-            copied=copied_share(nearest_distances(embeddings, self.reference), self.unseen_nearest),
-            silent=float(np.mean([is_silent(clip) for clip in clips.clips])),
-            clipped=float(np.mean([is_clipped(clip) for clip in clips.clips])),
-            hum_db=hum_db(clips.clips),
-            error_db=_mean_against_originals(spectral_error_db, clips),
-            convergence=_mean_against_originals(spectral_convergence, clips),
-            by_genre={genre: float(hits[genres == genre].mean()) for genre in dict.fromkeys(clips.genres)},
-        )
+    comparison: Comparison
+    seen: ClipSet
+    unseen: ClipSet
+    n_reference: int
 
 
-def _mean_against_originals(distance: Callable[[Clip, Clip], float], clips: Clips) -> float | None:
-    return None if clips.originals is None else float(np.mean(list(map(distance, clips.clips, clips.originals))))
+def gather(embedder: Embedder, store: FeatureStore, split: Split, genres: tuple[str, ...], args: argparse.Namespace) -> Material:
+    """Cut real clips and fit the probe."""
+    long_enough = split.train[store.n_frames[split.train] >= args.duration_s * store.frame_rate_hz]
+    scarce = [genre for genre in genres if genre not in np.array(store.tracks.genre_names)[long_enough]]
+    if scarce:
+        raise DataError(f"no training track of {scarce[0]!r} has {args.duration_s:g} s: ask for shorter clips or add data")
+    sides = (*divide_tracks(store, long_enough, SEEN_SHARE, args.seed), split.valid)
+    seen, others, unseen = (RealMusic(store, tracks, args.duration_s, args.seed) for tracks in sides)
+    n = min(args.clips_per_genre, *(side.count(genre) for genre in genres for side in (seen, unseen)))
+    n_reference = min(MAX_REFERENCE, *(others.count(genre) for genre in genres))
+    if min(n, n_reference) < 2 or min(n, n_reference) * len(genres) <= N_NEIGHBOURS:
+        scarce = min(genres, key=lambda genre: min(seen.count(genre), others.count(genre), unseen.count(genre)))
+        raise DataError(f"too few clips of {args.duration_s:g} s of {scarce!r} to compare: ask for shorter ones or add data")
+    patches = track_patches(store, split.train, embedder, args.cache_dir)
+    probe = fit_probe(patches, [store.tracks.genre_names[i] for i in split.train], args.duration_s)
+    unseen_clips = unseen.take(genres, n)
+    reference = others.take(genres, n_reference) if embedder.name == "MTT_vgg" else unseen_clips
+    comparison = Comparison(embedder, probe, reference, np.concatenate(patches), unseen_clips)
+    return Material(comparison, seen.take(genres, n), unseen_clips, len(reference))
 
 
-def _ids(clips: Clips) -> np.ndarray:
-    return np.unique(clips.genres, return_inverse=True)[1]
-
-
-def to_markdown(rows: list[Row], args: argparse.Namespace, command: str) -> str:
-    """The table, with its protocol above it."""
-    lines = [
-        "# Generated music, measured",
-        "",
-        f"`{command}`",
-        "",
-        f"Clips of {args.duration_s:g} s. `{args.split}` split, seed {args.seed}: the reference is its training side, which generators and judge "
-        "were trained on; copies are of unseen clips. Judge: "
-        f"`{args.judge or 'the packaged classifier'}`; embeddings are its own. Consistency: share of clips in which the judge hears "
-        "the genre asked for, with a 95 % interval (chance is one over the number of genres). Fréchet and kernel distance "
-        "(KAD, x 1000): to the reference. Diversity: distance within a genre, real unseen music being 1. Copied: share of "
-        "clips nearer to the reference than 95 % of unseen clips are, which is 0.05 for music that copies nothing. Hum: the "
-        "strongest lasting peak of the average spectrum. Error and convergence (SC, relative): distance of a copy's spectrogram to the "
-        "original's, on levels and on magnitudes. Griffin-Lim: non-negative least squares and "
-        f"{GRIFFIN_LIM_STEPS} steps of the fast variant from random phases.",
-        "",
-        "| clips | n | consistency | Fréchet | kernel | diversity | copied | silent | clipped | hum (dB) | error (dB) | SC |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        lines.append(
-            f"| {row.name} | {row.n} | {row.consistency:.2f} ({row.consistency_low:.2f} to {row.consistency_high:.2f}) "
-            f"| {row.frechet:.1f} | {row.kernel:.0f} | {row.diversity:.2f} | {row.copied:.2f} | {row.silent:.2f} "
-            f"| {row.clipped:.2f} | {row.hum_db:.1f} "
-            + ("| | |" if row.error_db is None else f"| {row.error_db:.2f} | {row.convergence:.3f} |")
-        )
-    genres = list(rows[0].by_genre)
-    lines += ["", "Consistency by genre:", "", "| clips | " + " | ".join(genres) + " |", "|---" * (len(genres) + 1) + "|"]
-    lines += ["| " + " | ".join([row.name, *(f"{row.by_genre[g]:.2f}" if g in row.by_genre else "-" for g in genres)]) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def write_pictures(rows_clips: dict[str, Clips], shown: str, folder: Path) -> None:
-    """Two clips of each genre as spectrograms, and the average spectra of all kinds of clips."""
-    clips = rows_clips[shown]
-    chosen = [i for genre in dict.fromkeys(clips.genres) for i in [k for k, g in enumerate(clips.genres) if g == genre][:2]]
-    sheet = mel_figure([clips.clips[i] for i in chosen], [clips.genres[i] for i in chosen], columns=4)
-    save_figure(sheet, folder / "generator_spectrograms.png")
-    spectra = {name: mean_spectrum_db(clips.clips) for name, clips in rows_clips.items()}
-    save_figure(spectra_figure(spectra), folder / "generator_spectra.png")
+def long_sets(store: FeatureStore, split: Split, main: GenreGenerator, args: argparse.Namespace) -> dict[str, ClipSet]:
+    """Real clips of unseen artists, their copies, and generated ones, long enough for form; none where asked for none."""
+    unseen = RealMusic(store, split.valid, args.structure_s, args.seed)
+    genres = tuple(genre for genre in main.genres if unseen.count(genre) >= args.structure_clips)
+    if not args.structure_clips or not genres:
+        return {}
+    sets = {UNSEEN: unseen.take(genres, args.structure_clips)}
+    if copy := codec_copy(main.model, main.sample_rate_hz):
+        sets["codec copy of unseen"] = copy_clips(sets[UNSEEN], copy, "codec copy")
+    return sets | {f"generated, {args.model[0]}": generated(main, sets[UNSEEN].genres, args.structure_s, args.seed)}
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    judge = GenreClassifier.from_pretrained(args.judge)
-    generators = {source: GenreGenerator.from_pretrained(source) for source in args.generators}
-    main = next(iter(generators.values()))
-    tracks = load_tracks(args.data or [DEFAULT_DATASET], main.genres)
+    embedder, args.model = load_embedder(args.embedding), args.model or ["mel"]
+    reporting = embedder.name == "MTT_vgg"
+    main = GenreGenerator.from_pretrained(args.model[0])
+    tracks = load_tracks(args.data, main.genres)
     store = FeatureStore(tracks, FeatureConfig("waveform"), args.cache_dir, progress=True)
     split = split_tracks(store.tracks, args.split, seed=args.seed)
-    sets = {
-        REFERENCE: real_clips(store, split.train, main.genres, args),
-        UNSEEN: real_clips(store, split.valid, main.genres, args),
+    material = gather(embedder, store, split, main.genres, args)
+    wanted = material.unseen.genres
+    sets = {}
+    if reporting:
+        sets = {SEEN: material.seen, UNSEEN: material.unseen}
+        sets["Griffin-Lim copy of unseen"] = copy_clips(material.unseen, griffin_lim_copy, "Griffin-Lim")
+        if copy := codec_copy(main.model, main.sample_rate_hz):
+            sets["codec copy of unseen"] = copy_clips(material.unseen, copy, "codec copy")
+    sets |= generated_sets(args.model, wanted, args.duration_s, args.seed)
+    if reporting:
+        sets |= generated_sets(["fcn", "cnn"], wanted, args.duration_s, args.seed)
+        sets["white noise"] = white_noise(material.unseen)
+    progress = tqdm(sets.items(), desc="measuring", unit="row", leave=False)
+    report = {
+        "command": launch_command(1),
+        "embedding": embedder.name,
+        "data": [Path(source).name if Path(source).exists() else source for source in args.data],
+        "split": split.summary(),
+        "seed": args.seed,
+        "duration_s": args.duration_s,
+        "n_reference": material.n_reference,
+        "remark": check_origin(main, store, split, args.seed),
+        "rows": [asdict(material.comparison.measure(name, clips)) for name, clips in progress],
+        "sound": [asdict(measure_sound(name, clips)) for name, clips in sets.items()] if reporting else [],
+        "structure_s": args.structure_s,
+        "structure_clips": args.structure_clips,
+        "structure": {name: mean_structure(c) for name, c in long_sets(store, split, main, args).items()} if reporting else {},
     }
-    bench = Bench(judge, sets[REFERENCE], sets[UNSEEN])
-    if isinstance(main.model, SpectralModel):
-        model = main.model
-        features, untrained = model.vocoder.config.features, Vocoder(replace(model.vocoder.config, n_layers=1)).eval()
-        for name, copy in {
-            "vocoder's copy": mel_copy(features, model.vocoder),
-            "untrained vocoder's copy": mel_copy(features, untrained),
-            "Griffin-Lim's copy": mel_copy(features, griffin_lim(model.vocoder)),
-            "autoencoder's and vocoder's copy": mel_copy(features, model.vocoder, model.autoencoder),
-            "autoencoder's and Griffin-Lim's copy": mel_copy(features, griffin_lim(model.vocoder), model.autoencoder),
-        }.items():
-            sets[name] = copy_clips(sets[UNSEEN], copy, name)
-    sets["white noise"] = noise_clips(sets[UNSEEN])
-    for source, generator in generators.items():
-        sets[f"generated, {generator.name if source == generator.name else source}"] = generated_clips(generator, main.genres, args)
-    rows = [bench.measure(name, clips) for name, clips in sets.items()]
+    write_results(report, sets, args)
 
+
+def write_results(report: dict, sets: dict[str, ClipSet], args: argparse.Namespace) -> None:
+    """Tables as Markdown and JSON; of what is reported also two clips of each genre, and the average spectra of all rows."""
+    reporting = report["embedding"] == "MTT_vgg"
+    name = "generator" if reporting else "development"
     args.output_dir.mkdir(parents=True, exist_ok=True)
-    command = launch_command(1)
-    text = to_markdown(rows, args, command)
-    write_bytes(args.output_dir / "generator.md", text.encode())
-    write_bytes(args.output_dir / "generator.json", json.dumps([asdict(row) for row in rows], indent=2).encode())
-    write_pictures(sets, list(sets)[-len(generators)], args.output_dir)
-    print(text)
+    page = generator_page(report)
+    write_bytes(args.output_dir / f"{name}.md", page.encode())
+    write_bytes(args.output_dir / f"{name}.json", (json.dumps(report, indent=2) + "\n").encode())
+    if reporting:
+        clips = sets[f"generated, {args.model[0]}"]
+        chosen = [i for genre in dict.fromkeys(clips.genres) for i in [k for k, g in enumerate(clips.genres) if g == genre][:2]]
+        sheet = mel_figure([clips.clips[i] for i in chosen], [clips.genres[i] for i in chosen], columns=4)
+        save_figure(sheet, args.output_dir / "generator_spectrograms.png")
+        spectra = {row: mean_spectrum_db(clips.clips) for row, clips in sets.items()}
+        save_figure(spectra_figure(spectra), args.output_dir / "generator_spectra.png")
+    print(page)
 
 
 def main(argv: list[str] | None = None) -> None:

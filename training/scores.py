@@ -37,21 +37,28 @@ def track_scores(
     return scores, by_track, genre_ids
 
 
-def balanced(hits: np.ndarray, genre_ids: np.ndarray) -> float:
-    """The mean over genres of the share of hits."""
-    return float(np.mean([hits[genre_ids == genre].mean() for genre in np.unique(genre_ids)]))
+def balanced(hits: np.ndarray, genre_ids: np.ndarray, counts: np.ndarray | None = None) -> float:
+    """The mean over genres of the share of hits; `counts` says how often each item counts, once unless given."""
+    counts = np.ones(len(hits)) if counts is None else counts
+    present = [mine for mine in (genre_ids == genre for genre in np.unique(genre_ids)) if counts[mine].any()]
+    return float(np.mean([np.average(hits[mine], weights=counts[mine]) for mine in present]))
 
 
 def expected_calibration_error(probabilities: np.ndarray, genre_ids: np.ndarray, n_bins: int = 10) -> float:
     """Mean distance between confidence and accuracy over bins of confidence, each weighing by its size (Guo et al. 2017)."""
-    return float(sum(abs(accuracy - confidence) * share for confidence, accuracy, share in reliability(probabilities, genre_ids, n_bins)))
+    rows = reliability(probabilities, genre_ids, n_bins)
+    return float(sum(abs(accuracy - confidence) * share for confidence, accuracy, share in rows))
 
 
 def reliability(probabilities: np.ndarray, genre_ids: np.ndarray, n_bins: int = 10) -> list[tuple[float, float, float]]:
     """Mean confidence, accuracy and share of all items, for each bin of confidence that is not empty."""
+    from sklearn.calibration import calibration_curve
+
     confidence, hits = probabilities.max(1), probabilities.argmax(1) == genre_ids
-    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-    return [(confidence[bins == b].mean(), hits[bins == b].mean(), (bins == b).mean()) for b in np.unique(bins)]
+    accuracy, mean_confidence = calibration_curve(hits, confidence.clip(0.0, 1.0), n_bins=n_bins, pos_label=True)
+    edges = np.linspace(0.0, 1.0, n_bins + 1)
+    sizes = np.bincount(np.searchsorted(edges[1:-1], confidence), minlength=n_bins)  # scikit-learn's bins
+    return list(zip(mean_confidence.tolist(), accuracy.tolist(), (sizes[sizes > 0] / len(hits)).tolist(), strict=True))
 
 
 def fit_temperature(logits: np.ndarray, n_genres: int, segments: Segments, truth: np.ndarray, agreement: float = 0.0) -> float:
@@ -63,12 +70,3 @@ def fit_temperature(logits: np.ndarray, n_genres: int, segments: Segments, truth
         loss = -np.log(by_track[np.arange(len(by_track)), genre_ids] + 1e-9).mean()
         found.append((float(loss), round(float(temperature), 3)))
     return min(found)[1]
-
-
-def wilson_interval(n_hits: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927)."""
-    if n == 0:
-        raise ValueError("an interval needs at least one trial")
-    z, share = 1.96, n_hits / n
-    centre, spread = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return float((centre - spread) / (1 + z * z / n)), float((centre + spread) / (1 + z * z / n))

@@ -1,25 +1,35 @@
-"""Embeddings of clips by a network that no training uses, in which real and generated music are compared."""
+"""Embeddings of clips, in which real and generated music are compared, and the network for it that no training uses."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm.auto import tqdm
 
 from genre_gan.audio import load_audio
 from genre_gan.clip import Clip
+from genre_gan.data.cache import FeatureStore
 from genre_gan.features import MUSICNN_SAMPLE_RATE_HZ, musicnn_log_mel
-from genre_gan.pretrained import PretrainedModel
+from genre_gan.files import cache_folder, write_bytes
+from genre_gan.hub import packaged_weights
+from genre_gan.models.musicnn import MusiCNN
+from genre_gan.pretrained import PretrainedModel, read_config
 
+EMBEDDINGS = ("MTT_vgg", "MSD_musicnn")
 PATCH_FRAMES = 187  # 3 s, on which the network was trained
 POOLINGS = (((4, 1), (2, 2)), ((2, 2), (2, 2)), ((2, 2), (2, 2)), ((2, 2), (2, 2)))  # size and stride, (frames, mel bands)
 LAST_POOLING = 4  # frames and mel bands
 PATCH_HOP_FRAMES = 16  # frames between two patches: the product of the strides
+PATCH_S, PATCH_HOP_S = 3.0, 0.256
 
 
 @dataclass(frozen=True)
@@ -60,31 +70,67 @@ class MTTVGG(PretrainedModel):
         """
         x = self.input_norm(log_mel[:, None])  # (B, 1, T, 96)
         for conv, norm, (size, stride) in zip(self.convs, self.norms, POOLINGS, strict=False):
-            x = F.max_pool2d(norm(conv(x).relu()), size, stride)
-        x = F.max_pool2d(self.norms[-1](self.convs[-1](x).relu()), LAST_POOLING, (1, LAST_POOLING))[..., 0]  # (B, C, positions)
+            x = F.max_pool2d(norm(conv(x).relu_()), size, stride)
+        x = F.max_pool2d(self.norms[-1](self.convs[-1](x).relu_()), LAST_POOLING, (1, LAST_POOLING))[..., 0]  # (B, C, positions)
         earlier, later = x[..., :-LAST_POOLING], x[..., LAST_POOLING:]
         return torch.cat([earlier, later], 1).transpose(1, 2)
 
 
 class Embedder:
-    """Clips to embeddings by a network that the caller names, such as `MTTVGG`.
+    """Clips to embeddings of patches of 3 s.
 
-    Attributes:
-        name: of the network, for tables.
+    Args:
+        name: of the network, one of `EMBEDDINGS`.
+        embed: log-mel Tensor[B x T x 96] to embeddings Tensor[B x n x d] of the patches that begin every `PATCH_HOP_S`.
+        key: that changes when the network does.
     """
 
-    def __init__(self, network: MTTVGG, name: str):
-        self.network, self.name = network, name
+    def __init__(self, name: str, embed: Callable[[Tensor], Tensor], key: str):
+        self.name, self.key, self._embed = name, key, embed
 
     @torch.inference_mode()
     def patches(self, clip: Clip) -> np.ndarray:
-        """Embeddings of the patches of 3 s that begin every 0.256 s [shape=(n, embedding_dim)]; short clips are repeated."""
+        """Embeddings float32 of all patches of a clip [shape=(n, d)]; a clip shorter than a patch is repeated."""
         samples = load_audio((clip.samples, clip.sample_rate_hz), MUSICNN_SAMPLE_RATE_HZ).samples
         log_mel = musicnn_log_mel(torch.from_numpy(samples)[None])
         if log_mel.shape[1] < PATCH_FRAMES:
             log_mel = log_mel.repeat(1, -(-PATCH_FRAMES // log_mel.shape[1]), 1)[:, :PATCH_FRAMES]
-        return self.network(log_mel)[0].numpy()
+        return self._embed(log_mel)[0].numpy()
 
     def clips(self, clips: Sequence[Clip]) -> np.ndarray:
-        """One embedding a clip, the mean over its patches, float64 [shape=(n_clips, embedding_dim)]."""
+        """One embedding a clip, the mean over its patches, float64 [shape=(n_clips, d)]."""
         return np.stack([self.patches(clip).mean(0) for clip in clips]).astype(np.float64)
+
+
+def load_embedder(name: str) -> Embedder:
+    """One of the packaged networks: `MTT_vgg`, which only measures, or `MSD_musicnn`, which training may use too."""
+    if name not in EMBEDDINGS:
+        raise ValueError(f"embedding must be one of {', '.join(EMBEDDINGS)}, got {name!r}")
+    folder = packaged_weights("mtt_vgg" if name == "MTT_vgg" else "musicnn")
+    key = read_config(folder)["weights_sha256"][:16]
+    if name == "MTT_vgg":
+        return Embedder(name, MTTVGG.load(folder).to(memory_format=torch.channels_last), key)  # a third faster
+    return Embedder(name, partial(_musicnn_patches, MusiCNN.load(folder)), key)
+
+
+def _musicnn_patches(network: MusiCNN, log_mel: Tensor) -> Tensor:
+    patches = network(log_mel).unfold(2, PATCH_FRAMES, PATCH_HOP_FRAMES)  # (B, n_features, n, PATCH_FRAMES)
+    return network.embed(patches.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(log_mel), -1))
+
+
+def track_patches(
+    store: FeatureStore, tracks: np.ndarray, embedder: Embedder, cache_dir: Path | None = None
+) -> list[np.ndarray]:
+    """Embeddings of all patches of each track of a waveform store [shape=(n, d)], float16, kept on disk for the next time."""
+    folder = (cache_dir or cache_folder()) / f"{embedder.name}-{embedder.key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for track in tqdm(tracks, desc=f"{embedder.name} of training tracks", unit="track", leave=False):
+        path = folder / f"{store.content_key(int(track))}.npy"
+        if not path.exists():
+            buffer = io.BytesIO()
+            clip = Clip(store.read(int(track))[:, 0], store.config.sample_rate_hz)
+            np.save(buffer, embedder.patches(clip).astype(np.float16))
+            write_bytes(path, buffer.getvalue())
+        found.append(np.load(path))
+    return found

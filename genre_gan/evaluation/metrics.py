@@ -1,142 +1,187 @@
-"""How near generated music is to real music, in numbers: distances between sets of embeddings, and faults of single clips.
+"""How near a set of clips is to real music, in numbers, from embeddings [shape=(n, d)] with one row a clip; pure numpy.
 
-Embeddings come from a network that was trained on real music only, one row a clip. All functions are pure numpy.
+Every function names what it compares. Those that take `counts` let a clip count several times or not at all, which is what
+`bootstrap` needs: drawing clips anew must not make pairs of a clip with itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from genre_gan.clip import Clip
-
-SILENT_RMS = 10 ** (-50 / 20)
-CLIPPED_LEVEL, CLIPPED_SHARE = 0.999, 1e-3
+N_DRAWS = 200
+N_NEIGHBOURS = 5  # of precision and recall
 
 
-def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
-    """Fréchet distance of Gaussians fitted to embeddings `x` and `y` [shape=(n, d)] (Heusel et al. 2017; Kilgour et al. 2019).
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval."""
 
-    It grows with small n: compare only figures of the same n.
+    value: float
+    low: float
+    high: float
+
+    def __format__(self, spec: str) -> str:
+        return f"{self.value:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], float], draws: Iterable[np.ndarray], limits: tuple[float, float] = (-np.inf, np.inf)
+) -> Estimate:
+    """The value of `statistic` and 1.96 of its standard errors on either side (Efron & Tibshirani 1993, section 13.3).
+
+    Args:
+        statistic: of how often each clip counts, an int array [shape=(n,)].
+        draws: such counts, from `draw_within` or `draw_clusters`.
+        limits: outside which no value can lie.
     """
-    _check_sets(x, y)
-    difference = x.mean(0) - y.mean(0)
-    covariance_x, covariance_y = (np.atleast_2d(np.cov(values, rowvar=False)) for values in (x, y))
-    values, vectors = np.linalg.eigh(covariance_x)
-    root = vectors * np.sqrt(values.clip(0.0)) @ vectors.T
-    cross = np.linalg.eigvalsh(root @ covariance_y @ root).clip(0.0)
-    return float(difference @ difference + np.trace(covariance_x) + np.trace(covariance_y) - 2.0 * np.sqrt(cross).sum())
+    draws = list(draws)
+    value, error = statistic(np.ones_like(draws[0])), float(np.std([statistic(counts) for counts in draws]))
+    low, high = np.clip((value - 1.96 * error, value + 1.96 * error), *limits)
+    return Estimate(float(value), float(low), float(high))
 
 
-def kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
-    """Unbiased squared maximum mean discrepancy with a Gaussian kernel, times 1000, as KAD has it (Chung et al. 2025).
+def draw_within(groups: np.ndarray, n_draws: int = N_DRAWS, seed: int = 0) -> Iterator[np.ndarray]:
+    """Draw as many clips with replacement as there are within each group, such as a genre [shape=(n,) of ids].
 
-    The kernel's width is the median distance within `y`, the reference [shape=(n, d)]. It does not depend on n, and near 0
-    it can fall below.
+    A draw that leaves a single clip of a group, of which no distance could be told, is drawn again.
     """
-    _check_sets(x, y)
-    distances_yy = _squared_distances(y, y)
-    off_diagonal = distances_yy[~np.eye(len(y), dtype=bool)]
-    gamma = 1.0 / max(float(np.median(off_diagonal)), 1e-12)
+    rng = np.random.default_rng(seed)
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    for _ in range(n_draws):
+        counts = np.zeros(len(groups), dtype=np.int64)
+        for rows in members:
+            chosen = rng.choice(rows, len(rows))
+            while len(rows) > 1 and len(np.unique(chosen)) == 1:
+                chosen = rng.choice(rows, len(rows))
+            np.add.at(counts, chosen, 1)
+        yield counts
 
-    def mean_within(squared: np.ndarray) -> float:
-        kernel = np.exp(-gamma * squared)
-        return float((kernel.sum() - np.trace(kernel)) / (len(kernel) * (len(kernel) - 1)))
 
-    across = float(np.exp(-gamma * _squared_distances(x, y)).mean())
-    return 1000.0 * (mean_within(_squared_distances(x, x)) + mean_within(distances_yy) - 2.0 * across)
+def draw_clusters(clusters: np.ndarray, n_draws: int = N_DRAWS, seed: int = 0) -> Iterator[np.ndarray]:
+    """Draw whole clusters of items that are alike, such as an artist's tracks, with replacement [shape=(n,) of ids]."""
+    rng = np.random.default_rng(seed)
+    numbers = np.unique(clusters, return_inverse=True)[1]
+    n_clusters = int(numbers.max()) + 1
+    for _ in range(n_draws):
+        yield np.bincount(rng.integers(0, n_clusters, n_clusters), minlength=n_clusters)[numbers]
 
 
-def within_genre_distance(embeddings: np.ndarray, genre_ids: np.ndarray) -> float:
+class Reference:
+    """Embeddings of real clips [shape=(n, d)] that other sets are compared with.
+
+    In each comparison `x` are embeddings [shape=(m, d)], and `counts` says how often each row counts, once unless given.
+    """
+
+    def __init__(self, embeddings: np.ndarray):
+        self.embeddings = embeddings
+        self._check(embeddings)
+        self._mean, centred = _centre(embeddings, None)
+        values, vectors = np.linalg.eigh(centred.T @ centred)
+        self._root, self._variance = vectors * np.sqrt(values.clip(0.0)) @ vectors.T, float(np.square(centred).sum())
+        squared = _squared_distances(embeddings, embeddings)
+        self._gamma = 1.0 / max(float(np.median(squared[~np.eye(len(squared), dtype=bool)])), 1e-12)
+        self._kernel_within = _mean_of_pairs(np.exp(-self._gamma * squared), np.ones(len(squared)))
+
+    def frechet_distance(self, x: np.ndarray, counts: np.ndarray | None = None) -> float:
+        """Fréchet distance of Gaussians fitted to both sets (Heusel et al. 2017; Kilgour et al. 2019).
+
+        It grows as n gets smaller: compare only figures of the same n.
+        """
+        self._check(x)
+        mean, centred = _centre(x, counts)
+        difference = mean - self._mean
+        # the trace of the root of the product of both covariances, from singular values
+        cross = np.linalg.svd(centred @ self._root, compute_uv=False).sum()
+        return float(difference @ difference + np.square(centred).sum() + self._variance - 2.0 * cross)
+
+    def kernel_distance(self, x: np.ndarray, counts: np.ndarray | None = None) -> float:
+        """Unbiased squared maximum mean discrepancy with a Gaussian kernel, times 1000, as KAD has it (Chung et al. 2025).
+
+        The kernel's width is the median distance within the reference. It does not depend on n, and near 0 it can fall below.
+        """
+        self._check(x)
+        counts = np.ones(len(x)) if counts is None else counts
+        within = _mean_of_pairs(np.exp(-self._gamma * _squared_distances(x, x)), counts)
+        across = np.exp(-self._gamma * _squared_distances(x, self.embeddings)).mean(1)
+        return 1000.0 * (within + self._kernel_within - 2.0 * float(np.average(across, weights=counts)))
+
+    def precision(self, x: np.ndarray, counts: np.ndarray | None = None) -> float:
+        """Share of `x` that lies where the reference does (Kynkäänniemi et al., "Improved precision and recall metric", 2019).
+
+        That is nearer to some clip of the reference than this one's neighbour number `N_NEIGHBOURS` in the reference is.
+        """
+        return float(np.average(_inside(x, self.embeddings).any(1), weights=counts))
+
+    def recall(self, x: np.ndarray, counts: np.ndarray | None = None) -> float:
+        """Share of the reference that lies where `x` does: `precision` the other way round."""
+        inside = _inside(self.embeddings, x)
+        return float((inside if counts is None else inside[:, counts > 0]).any(1).mean())
+
+    def _check(self, x: np.ndarray) -> None:
+        if x.ndim != 2 or len(x) < 2:
+            raise ValueError(f"embeddings must be [shape=(n, d)] with n >= 2, got {x.shape}")
+        if x.shape[1] != self.embeddings.shape[1]:
+            raise ValueError(f"embeddings must have the width of the reference, {self.embeddings.shape[1]}, got {x.shape[1]}")
+
+
+def within_genre_distance(x: np.ndarray, genre_ids: np.ndarray, counts: np.ndarray | None = None) -> float:
     """Mean distance of two clips of one genre, every genre weighing the same; a collapsed generator's is near 0."""
+    counts = np.ones(len(x)) if counts is None else counts
     means = []
     for genre in np.unique(genre_ids):
-        members = embeddings[genre_ids == genre]
-        if len(members) > 1:
-            distances = np.sqrt(_squared_distances(members, members))
-            means.append(distances.sum() / (len(members) * (len(members) - 1)))
+        rows = np.flatnonzero(genre_ids == genre)
+        if np.count_nonzero(counts[rows]) > 1:
+            means.append(_mean_of_pairs(np.sqrt(_squared_distances(x[rows], x[rows])), counts[rows]))
     if not means:
         raise ValueError("within_genre_distance needs a genre with at least 2 clips")
     return float(np.mean(means))
 
 
-def nearest_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Distance of each row of `x` to its nearest row of `y` [shape=(n,)]."""
-    return np.sqrt(_squared_distances(x, y).min(1))
+def nearest_distances(x: np.ndarray, others: np.ndarray, n_at_once: int = 2048) -> np.ndarray:
+    """Distance of each row of `x` to the nearest row of `others` [shape=(n,)]."""
+    nearest = np.full(len(x), np.inf)
+    for start in range(0, len(others), n_at_once):
+        nearest = np.minimum(nearest, _squared_distances(x, others[start : start + n_at_once]).min(1))
+    return np.sqrt(nearest)
 
 
-def copied_share(nearest: np.ndarray, nearest_unseen: np.ndarray) -> float:
+def copied_share(nearest: np.ndarray, nearest_unseen: np.ndarray, counts: np.ndarray | None = None) -> float:
     """Share of clips nearer to the training set than 95 % of unseen real clips are; 0.05 is what real music has."""
-    return float((nearest < np.quantile(nearest_unseen, 0.05)).mean())
+    return float(np.average(nearest < np.quantile(nearest_unseen, 0.05), weights=counts))
 
 
-def mean_and_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
-    """Mean of `values` with a 95 % bootstrap interval of 1000 draws."""
-    values = np.asarray(values, dtype=np.float64)
-    if len(values) == 0:
-        raise ValueError("mean_and_interval needs at least one value")
-    draws = np.random.default_rng(seed).integers(0, len(values), (1000, len(values)))
-    low, high = np.quantile(values[draws].mean(1), (0.025, 0.975))
-    return float(values.mean()), float(low), float(high)
+def mean_over_groups(values: np.ndarray, groups: np.ndarray, counts: np.ndarray | None = None) -> float:
+    """Mean of `values` [shape=(n,)] in which every group, such as a genre, weighs the same."""
+    counts = np.ones(len(values)) if counts is None else counts
+    present = [group for group in np.unique(groups) if counts[groups == group].any()]
+    return float(np.mean([np.average(values[groups == g], weights=counts[groups == g]) for g in present]))
 
 
-def is_silent(clip: Clip) -> bool:
-    """Whether a clip's root mean square is under -50 dB full scale."""
-    return float(np.sqrt(np.mean(np.square(clip.samples)))) < SILENT_RMS
+def _centre(x: np.ndarray, counts: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The mean, and the rows that count, centred and scaled so that their product with themselves is the covariance."""
+    counts = np.ones(len(x)) if counts is None else counts
+    mean, kept = np.average(x, axis=0, weights=counts), counts > 0
+    return mean, np.sqrt(counts[kept, None] / (counts.sum() - 1)) * (x[kept] - mean)
 
 
-def is_clipped(clip: Clip) -> bool:
-    """Whether more than a thousandth of a clip's samples stand at full scale."""
-    return float((np.abs(clip.samples) >= CLIPPED_LEVEL).mean()) > CLIPPED_SHARE
+def _mean_of_pairs(values: np.ndarray, counts: np.ndarray) -> float:
+    """Mean over pairs of different clips of a symmetric matrix."""
+    pairs = np.outer(counts, counts).astype(np.float64)
+    np.fill_diagonal(pairs, 0.0)
+    return float((values * pairs).sum() / pairs.sum())
 
 
-def mean_spectrum_db(clips: Sequence[Clip], n_fft: int = 2048) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies in Hz and the average power spectrum in dB, of clips brought to one level [shape=(n_fft // 2 + 1,)]."""
-    window, total, rate_hz = np.hanning(n_fft), 0.0, clips[0].sample_rate_hz
-    for clip in clips:
-        frames = np.lib.stride_tricks.sliding_window_view(clip.samples, n_fft)[:: n_fft // 2]
-        power = np.square(np.abs(np.fft.rfft(frames * window))).mean(0)
-        total = total + power / max(power.sum(), 1e-12)
-    return np.fft.rfftfreq(n_fft, 1.0 / rate_hz), 10.0 * np.log10(total / len(clips) + 1e-12)
-
-
-def hum_db(clips: Sequence[Clip]) -> float:
-    """How far the average spectrum's strongest narrow peak stands above its surroundings, in dB.
-
-    Music of many keys averages to a smooth curve; a buzz or a hum that all clips share stays as a peak.
-    """
-    _, level_db = mean_spectrum_db(clips)
-    surroundings = np.array([np.median(level_db[max(0, i - 15) : i + 16]) for i in range(len(level_db))])
-    return float((level_db - surroundings)[5:-5].max())
-
-
-def spectral_convergence(copy: Clip, original: Clip, n_fft: int = 2048) -> float:
-    """Distance of two magnitude spectrograms, relative to the size of the original's (Arik et al. 2018)."""
-    made, wanted = _magnitudes(copy, original, n_fft)
-    return float(np.linalg.norm(made - wanted) / max(np.linalg.norm(wanted), 1e-9))
-
-
-def spectral_error_db(copy: Clip, original: Clip, n_fft: int = 2048, floor_db: float = -60.0) -> float:
-    """Mean distance in dB of two spectrograms; what lies under `floor_db` below the original's loudest value counts as equal."""
-    levels_db = [20.0 * np.log10(magnitudes + 1e-9) for magnitudes in _magnitudes(copy, original, n_fft)]
-    floor = levels_db[1].max() + floor_db
-    return float(np.abs(np.maximum(levels_db[0], floor) - np.maximum(levels_db[1], floor)).mean())
-
-
-def _magnitudes(copy: Clip, original: Clip, n_fft: int) -> list[np.ndarray]:
-    n_samples = min(len(copy.samples), len(original.samples))
-    frames = [np.lib.stride_tricks.sliding_window_view(clip.samples[:n_samples], n_fft)[:: n_fft // 4] for clip in (copy, original)]
-    return [np.abs(np.fft.rfft(part * np.hanning(n_fft))) for part in frames]
+def _inside(x: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Whether each row of `x` lies no further from each of `others` than this one's neighbour does [shape=(n, m)]."""
+    if len(others) <= N_NEIGHBOURS:
+        raise ValueError(f"precision and recall need more than {N_NEIGHBOURS} clips, got {len(others)}")
+    radius = np.sort(_squared_distances(others, others), 1)[:, N_NEIGHBOURS]  # the first is the clip itself
+    return _squared_distances(x, others) <= radius
 
 
 def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (np.square(x).sum(1)[:, None] + np.square(y).sum(1)[None, :] - 2.0 * x @ y.T).clip(0.0)
 
-
-def _check_sets(x: np.ndarray, y: np.ndarray) -> None:
-    for name, values in (("x", x), ("y", y)):
-        if values.ndim != 2 or len(values) < 2:
-            raise ValueError(f"{name} must be embeddings [shape=(n, d)] with n >= 2, got {values.shape}")
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"x and y must have the same width, got {x.shape[1]} and {y.shape[1]}")

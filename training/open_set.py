@@ -1,0 +1,146 @@
+"""What a classifier says of sound that it should not name: no music, and music of genres that it does not know."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from genre_gan.audio import SUFFIXES, AudioError, load_audio
+from genre_gan.data.sources import DataError, TrackSet, load_tracks
+from genre_gan.evaluation.changes import mix
+from training.not_music import KINDS, make_not_music, speak
+
+if TYPE_CHECKING:
+    from training.evaluate_classifier import Panel
+
+RATE_HZ = 22_050
+SENTENCES = (
+    "The train to the coast leaves at seven in the morning, and there is no other before noon.",
+    "Please leave your message after the tone, and we will call you back as soon as we can.",
+    "In the year that followed, nobody in the village spoke of the storm or of the broken bridge.",
+    "Add two cups of flour, a little salt and three eggs, and stir until the dough is smooth.",
+)
+VOICES = ("en", "en+f3", "de", "fr+f2", "es+m4")  # none of those that train_lstm.py learns from
+MUSIC_TO_SPEECH_DB = (20.0, 10.0, 0.0, -10.0)
+SPEECH_TRACKS_PER_GENRE = 3
+N_THRESHOLDS = 99
+OTHER_GENRES = "music of other genres"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was said of n sounds.
+
+    Attributes:
+        is_named: whether a genre was named, not "not sure" [shape=(n,)].
+        confidence: the probability of the likeliest genre [shape=(n,)].
+    """
+
+    is_named: np.ndarray
+    confidence: np.ndarray
+
+
+def ask_about_others(
+    panel: Panel, not_music: Sequence[Path], other_genres: Sequence[str], n_synthetic: int, seed: int
+) -> dict[str, Answers]:
+    """Answers by kind of sound: recordings that are no music, other genres, and made-up sounds. Models are asked in turn."""
+    rng = np.random.default_rng([seed, 99])
+    sounds: dict[str, list] = recordings(not_music)
+    for source in other_genres:
+        tracks = load_tracks([source])
+        unknown = [i for i, genre in enumerate(tracks.genre_names) if genre not in panel.genres]
+        if not unknown:
+            raise DataError(f"{source!r} has no genre that the classifier lacks")
+        sounds.setdefault(OTHER_GENRES, []).extend(tracks[i].audio for i in unknown)
+    sounds["silence (made up)"] = [(np.zeros(round(s * RATE_HZ), np.float32), RATE_HZ) for s in (0.5, 3.0, 10.0)]
+    for kind in KINDS:
+        made = (make_not_music(kind, rng.uniform(2.0, 10.0), RATE_HZ, rng) for _ in range(n_synthetic))
+        sounds[f"{kind} (made up)"] = [(samples, RATE_HZ) for samples in made]
+    if spoken := speak(VOICES, SENTENCES):
+        sounds["espeak-ng (made up)"] = list(spoken)
+    return {kind: _ask(panel, sources, kind) for kind, sources in sounds.items()}
+
+
+def recordings(folders: Sequence[Path]) -> dict[str, list[Path]]:
+    """`{"kind, source": paths}` of the recordings in folders by kind; the source where a `files.csv` names it."""
+    found: dict[str, list[Path]] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"--not-music {folder} is no folder")
+        sources = {}
+        if (folder / "files.csv").is_file():
+            with (folder / "files.csv").open(newline="") as file:
+                sources = {row["file_name"]: row["source"] for row in csv.DictReader(file)}
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() in SUFFIXES:
+                kind, source = path.parent.name, sources.get(path.relative_to(folder).as_posix())
+                found.setdefault(f"{kind}, {source}" if source else kind, []).append(path)
+    return found
+
+
+def _ask(panel: Panel, sources: Sequence, label: str) -> Answers:
+    guesses = []
+    for k, source in enumerate(tqdm(sources, desc=label, unit="sound", leave=False)):
+        try:
+            guesses.append(panel.classify(source, k))
+        except AudioError as error:
+            tqdm.write(f"left out one of {label}: {error}")
+    return Answers(np.array([g.is_sure for g in guesses]), np.array([max(g.probabilities.values()) for g in guesses]))
+
+
+def named_shares(others: dict[str, Answers]) -> dict[str, dict]:
+    """The share of each kind that was named, with its 95 % interval."""
+    table = {}
+    for kind, answers in others.items():
+        n_named, n = int(answers.is_named.sum()), len(answers.is_named)
+        low, high = wilson_interval(n_named, n)
+        table[kind] = {"n": n, "named": n_named / n, "low": low, "high": high}
+    return table
+
+
+def answer_curve(music: Answers, others: dict[str, Answers]) -> list[dict[str, float]]:
+    """Shares of music answered, of recorded sound that is no music named, and of other genres named, by threshold.
+
+    Above a threshold on the confidence a genre is named. Made-up sounds do not count.
+    """
+    recorded = [a.confidence for kind, a in others.items() if kind != OTHER_GENRES and not kind.endswith("(made up)")]
+    confidences = {"answered": music.confidence, "not_music_named": np.concatenate([*recorded, np.zeros(0)])}
+    confidences["other_genres_named"] = others[OTHER_GENRES].confidence if OTHER_GENRES in others else np.zeros(0)
+    return [
+        {"threshold": float(t)} | {name: float((c >= t).mean()) for name, c in confidences.items() if len(c)}
+        for t in np.linspace(0.0, 1.0, N_THRESHOLDS + 2)[1:-1]
+    ]
+
+
+def measure_speech_over_music(panel: Panel, tracks: TrackSet, folds: np.ndarray, not_music: Sequence[Path]) -> dict[str, dict]:
+    """What is said of music under recorded speech, by the level of the music relative to the speech."""
+    spoken = [path for kind, paths in recordings(not_music).items() if kind.startswith("speech") for path in paths]
+    if not spoken:
+        return {}
+    names, table = np.array(tracks.genre_names), {}
+    members = [np.flatnonzero(names == genre) for genre in tracks.genres]
+    chosen = [int(i) for m in members for i in m[np.linspace(0, len(m) - 1, min(SPEECH_TRACKS_PER_GENRE, len(m))).astype(int)]]
+    for level_db in MUSIC_TO_SPEECH_DB:
+        named, right = [], []
+        for k, i in enumerate(tqdm(chosen, desc=f"speech over music, {level_db:+.0f} dB", unit="track", leave=False)):
+            mixed = mix(load_audio(tracks[i].audio), load_audio(spoken[k % len(spoken)]), level_db)
+            guess = panel.classify(mixed, int(folds[i]))
+            named.append(guess.is_sure)
+            right.append(guess.is_sure and guess.genre == tracks.genre_names[i])
+        table[f"{level_db:+.0f} dB"] = {"n": len(named), "named": float(np.mean(named)), "right": float(np.mean(right))}
+    return table
+
+
+def wilson_interval(n_hits: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share of independent trials (Wilson 1927)."""
+    if n == 0:
+        raise ValueError("an interval needs at least one trial")
+    z, share = 1.96, n_hits / n
+    centre, spread = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return float((centre - spread) / (1 + z * z / n)), float((centre + spread) / (1 + z * z / n))
