@@ -157,7 +157,7 @@ def _pieces(sound: SoundFile, file: BinaryIO, name: str, note: Callable[[str], N
                 note(f"{name} may be cut short: {n_read / rate_hz:.1f} s of it were read; all can be where ffmpeg is installed")
     if n_read == 0 and is_more:
         raise AudioError(f"{name} holds no sound that can be read; it is cut off or damaged")
-    n_declared = _declared_frames(sound, n_read)
+    n_declared = max(_declared_frames(sound, n_read), _declared_by_xing(file, n_read) if sound.format == "MP3" else 0)
     if n_read < (1 - NEGLIGIBLE) * n_declared:
         note(f"{name} ended early: {n_read / rate_hz:.1f} of {n_declared / rate_hz:.1f} s are there")
     elif _ends_inside_ogg_page(file):
@@ -193,6 +193,23 @@ def _declared_frames(sound: SoundFile, n_read: int) -> int:
         return round(n_read * max(missing))
     frames = [int(found) for found in _FRAMES_IN_LOG.findall(sound.extra_info)] or [n_read]
     return max(frames[0], sound.frames) if sound.frames < 2**62 else n_read
+
+
+def _declared_by_xing(file: BinaryIO, n_read: int) -> int:
+    """How many samples of a channel an MP3 had when its first frame was told how many bytes it has; 0 where it was not told."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(10)
+    n_tag = 10 + sum(byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=False)) if head[:3] == b"ID3" else 0
+    file.seek(n_tag)
+    frame = file.read(200)
+    start = max(frame.find(b"Xing"), frame.find(b"Info"))
+    flags = frame[start + 7] if 0 <= start < len(frame) - 16 else 0
+    if not flags & 2:  # it does not say
+        return 0
+    place = start + 8 + 4 * (flags & 1)
+    n_bytes = int.from_bytes(frame[place : place + 4], "big")
+    return round(n_read * n_bytes / max(1, size - n_tag))
 
 
 def _ends_inside_ogg_page(file: BinaryIO) -> bool:

@@ -18,11 +18,13 @@ import numpy as np
 
 STALL_S = 60.0  # of decoding for one piece of sound, before it is given up
 PIECE_BYTES = 2**22
-# The file is its standard input, and no other protocol is open to it: playlists and manifests name further files and addresses.
-# `cache` lets it seek there. Without a name it goes by the content, so that no suffix turns bytes into sound.
+# Playlists and manifests name other files and addresses. But it may hold four files open, of which three are its standard streams,
+# so the one that it is given is all it gets, and no protocol beside that of files. The file has no name there: ffmpeg goes by the
+# content, and no suffix turns bytes into sound.
 COMMAND = (
+    "sh", "-c", 'ulimit -n 4 && exec "$@"', "sh",
     "ffmpeg", "-hide_banner", "-nostdin", "-nostats", "-v", "info", "-max_alloc", str(2**28), "-threads", "1",
-    "-protocol_whitelist", "cache,pipe", "-i", "cache:pipe:0", "-vn", "-sn", "-dn",
+    "-protocol_whitelist", "file", "-i", "file:/dev/fd/0", "-vn", "-sn", "-dn",
 )
 _AU_HEADER = struct.Struct(">4s5I")  # magic, where samples begin, their size, encoding, rate, channels
 _MISDETECTED = re.compile(rb"low score of \d+, misdetection possible")
