@@ -21,7 +21,7 @@ SUFFIXES = (  # of sound files; whether one can be read depends on its content a
     ".tta", ".mka", ".webm", ".weba", ".amr", ".3gp", ".ac3", ".mpc", ".dsf",
 )
 OVERSHOOT = 2.0  # peaks that lossy codecs and resampling can leave in a sound that was within full scale
-ANTIPHASE_POWER = 0.01  # of the louder channel's: a mean of channels that is 20 dB below it has lost the sound
+ANTIPHASE_POWER = 0.02  # of what the mean of channels that know nothing of each other would have: less is cancelled
 
 
 AudioSource = str | os.PathLike | bytes | BinaryIO | Clip | RawAudio | tuple
@@ -142,7 +142,7 @@ def _cancelled_channel(piece: np.ndarray, mono: np.ndarray, before: int | None) 
     with np.errstate(over="ignore"):
         powers = np.einsum("nc,nc->c", piece, piece)
         loudest = int(powers.argmax())
-        if not np.dot(mono, mono) < ANTIPHASE_POWER * powers[loudest]:
+        if not np.dot(mono, mono) < ANTIPHASE_POWER * powers.sum() / len(powers) ** 2:
             return None
     return before if before is not None and powers[before] > 0.5 * powers[loudest] else loudest
 

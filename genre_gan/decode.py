@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -115,11 +115,23 @@ def decoding_file(source: FileSource, note: Callable[[str], None]) -> Iterator[D
             yield Decoded(sound.samplerate, sound.channels, is_float, _pieces(sound, file, name, note))
 
 
+class _Forgiving:
+    """A file as libsndfile wants one: damaged headers ask for places before its beginning, and then it stays where it is."""
+
+    def __init__(self, file: BinaryIO):
+        self._file, self.read, self.tell = file, file.read, file.tell
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        with suppress(ValueError, OSError):
+            self._file.seek(offset, whence)
+        return self._file.tell()
+
+
 def _open_with_libsndfile(file: BinaryIO, source: FileSource) -> SoundFile:
     import soundfile
 
     file.seek(0)
-    handle = file.fileno() if isinstance(file, io.FileIO) else file  # a descriptor is faster than calls into Python
+    handle = file.fileno() if isinstance(file, io.FileIO) else _Forgiving(file)  # a descriptor is faster than calls into Python
     if isinstance(source, RawAudio):
         _check_rate(source.sample_rate_hz, name_of(source))
         layout = {"samplerate": source.sample_rate_hz, "channels": source.n_channels, "subtype": source.encoding, "format": "RAW"}
@@ -149,12 +161,14 @@ def _pieces(sound: SoundFile, file: BinaryIO, name: str, note: Callable[[str], N
         try:
             with decoding(file, rate_hz, sound.channels) as rest:
                 yield from _without_first(n_read, rest.pieces())
+                if rest.n_read <= n_read and not failure:
+                    note(f"{name} may be cut short: it goes on after {n_read / rate_hz:.1f} s, where its header says it ends")
                 n_read = max(n_read, rest.n_read)
         except FfmpegError as error:
             if n_read == 0 and failure:
                 raise AudioError(f"{name} is damaged: {failure}") from error
             if not is_installed():
-                note(f"{name} may be cut short: {n_read / rate_hz:.1f} s of it were read; all can be where ffmpeg is installed")
+                note(f"{name} may be cut short after {n_read / rate_hz:.1f} s; all of it can be read where ffmpeg is installed")
     if n_read == 0 and is_more:
         raise AudioError(f"{name} holds no sound that can be read; it is cut off or damaged")
     n_declared = max(_declared_frames(sound, n_read), _declared_by_xing(file, n_read) if sound.format == "MP3" else 0)

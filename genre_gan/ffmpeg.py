@@ -18,9 +18,9 @@ import numpy as np
 
 STALL_S = 60.0  # of decoding for one piece of sound, before it is given up
 PIECE_BYTES = 2**22
-# Playlists and manifests name other files and addresses. But it may hold four files open, of which three are its standard streams,
-# so the one that it is given is all it gets, and no protocol beside that of files. The file has no name there: ffmpeg goes by the
-# content, and no suffix turns bytes into sound.
+# Playlists and manifests name other files and addresses. But ffmpeg may hold four files open, of which three are its standard
+# streams, so the one that it is given is all it gets, and no protocol beside that of files. The file has no name there: ffmpeg
+# goes by the content, and no suffix turns bytes into sound.
 COMMAND = (
     "sh", "-c", 'ulimit -n 4 && exec "$@"', "sh",
     "ffmpeg", "-hide_banner", "-nostdin", "-nostats", "-v", "info", "-max_alloc", str(2**28), "-threads", "1",
