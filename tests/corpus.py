@@ -26,6 +26,16 @@ from genre_gan.files import write_bytes
 from tests.corpus_files import CUT, READ, REFUSED, Case, build
 
 MAX_CPU_S, MAX_MEMORY_MB = 2.0, 300.0
+HEAD = """# What is read of any file
+
+Synthesised files of every container, codec, rate, width, channel count and damage. What is read is within 2 % of the true
+length, or, where a file is damaged, comes with a note that says so. Made with:
+
+```bash
+python -m tests.corpus --output {output}
+```
+
+"""
 
 
 class Result(NamedTuple):
@@ -107,12 +117,8 @@ def main(argv: list[str] | None = None) -> None:
     text = table(results, growth_mb)
     print(f"{text}\n{time.perf_counter() - start:.0f} s")
     if args.output:
-        command = f"python -m tests.corpus --output {args.output}"
-        head = (
-            "# What is read of any file\n\nSynthesised files of every container, codec, rate, width, channel count and damage. What\n"
-            "is read is within 2 % of the true length, or, where a file is damaged, comes with a note that\nsays so. Made with:\n\n"
-        )
-        write_bytes(args.output, f"{head}```bash\n{command}\n```\n\n{text}\n".encode())
+        text = HEAD.format(output=args.output) + text + "\n"
+        write_bytes(args.output, text.encode())
 
 
 if __name__ == "__main__":
