@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -82,8 +82,10 @@ class GenreClassifier:
             return cls(GenreLSTM.load(packaged_weights("lstm")), "packaged weights")
         return cls(GenreLSTM.load(resolve_model_folder(source, revision)), os.fspath(source))
 
-    def classify(self, audio: AudioSource) -> Guess:
+    def classify(self, audio: AudioSource, on_note: Callable[[str], None] | None = None) -> Guess:
         """Judge a path, the bytes of a file, an open binary file, a `Clip` or `(samples, sample_rate_hz)`.
+
+        `on_note` gets a sentence for each thing that should be known of the sound, such as that it ended early; see `load_audio`.
 
         Raises:
             genre_gan.AudioError: unreadable, or shorter than half a second.
@@ -91,7 +93,7 @@ class GenreClassifier:
         """
         spans, rows, batch = [], [], []
         is_silent = True
-        for start_s, end_s, samples in self._slices(audio):
+        for start_s, end_s, samples in self._slices(audio, on_note):
             spans.append((start_s, end_s))
             is_silent = is_silent and float(np.sqrt(np.mean(np.square(samples)))) < SILENCE_RMS
             if batch and (len(batch) == _BATCH or len(batch[0]) != len(samples)):
@@ -116,12 +118,14 @@ class GenreClassifier:
         slices = (torch.from_numpy(samples)[None] for _, _, samples in self._slices(audio))
         return np.mean([self.model.embed(self._extractor(samples))[0].numpy() for samples in slices], axis=0)
 
-    def _slices(self, audio: AudioSource) -> Iterator[tuple[float, float, np.ndarray]]:
+    def _slices(
+        self, audio: AudioSource, on_note: Callable[[str], None] | None = None
+    ) -> Iterator[tuple[float, float, np.ndarray]]:
         """Consecutive slices; a rest shorter than half a slice joins no slice, unless it is all there is."""
         rate_hz = self.model.config.features.sample_rate_hz
         length = round((self.model.config.features.segment_s or DEFAULT_SEGMENT_S) * rate_hz)
         pending, position = np.zeros(0, np.float32), 0
-        for block in read_blocks(audio, rate_hz):
+        for block in read_blocks(audio, rate_hz, on_note=on_note):
             pending = np.concatenate([pending, block])
             while len(pending) >= length:
                 yield position / rate_hz, (position + length) / rate_hz, pending[:length]

@@ -103,6 +103,13 @@ def test_generate_repeats_a_seed_and_has_the_asked_length(client):
     assert Path(first).read_bytes() == Path(again).read_bytes() != Path(other).read_bytes()
 
 
+def test_classify_says_that_a_file_ended_early(client, music, tmp_path):
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes(music.read_bytes()[:200_000])
+    sentence = client.predict(handle_file(cut), api_name="/classify")[1]
+    assert "Note: 'cut.wav' ended early: 4.5 of 7.0 s are there." in sentence
+
+
 def test_genres_go_by_any_of_their_names_as_in_python(client):
     settings = {"duration_s": 2, "seed": 7, "model": "fcn", "api_name": "/generate"}
     expected = Path(client.predict("hiphop", second_genre="blues", **settings)[0]).read_bytes()

@@ -31,9 +31,9 @@ NOTE = (Path(__file__).parent / "texts" / "classify.md").read_text(encoding="utf
 def add_classify_tab(models: Models) -> tuple[gr.Audio, dict]:
     """Build the tab; returns where sound comes in, and the event, as keywords, that classifies it."""
 
-    def blocks_of(path: str) -> Iterator[np.ndarray]:
+    def blocks_of(path: str, notes: list[str]) -> Iterator[np.ndarray]:
         n_samples = 0
-        for block in read_blocks(path):
+        for block in read_blocks(path, on_note=notes.append):
             n_samples += len(block)
             if n_samples > MAX_UPLOAD_S * SAMPLE_RATE_HZ:
                 raise ValueError(f"The sound is longer than {MAX_UPLOAD_S // 60} minutes: send a part of it.")
@@ -48,10 +48,12 @@ def add_classify_tab(models: Models) -> tuple[gr.Audio, dict]:
         with user_errors(audio):
             if audio is None:
                 raise ValueError("There is no sound yet: upload a file or record one first.")
-            spectrogram = spectrogram_of(blocks_of(audio), SAMPLE_RATE_HZ)
-            guess = models.classifier.classify(audio)
+            notes: list[str] = []
+            spectrogram = spectrogram_of(blocks_of(audio, notes), SAMPLE_RATE_HZ)
+            guess = models.classifier.classify(audio, on_note=lambda note: None)  # all was noted the first time
+            sentence = " ".join([describe(guess), *(f"Note: {note}." for note in notes)])
             picture = sound_html(spectrogram, f"Genre over time. {describe(guess)}", guess.timeline)
-            return label_of(guess), describe(guess), [point._asdict() for point in guess.timeline], picture
+            return label_of(guess), sentence, [point._asdict() for point in guess.timeline], picture
 
     def example(kind: str) -> str:
         with user_errors():

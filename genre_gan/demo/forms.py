@@ -12,7 +12,6 @@ from gradio import processing_utils
 
 from genre_gan import Clip
 from genre_gan.files import file_names
-from genre_gan.genres import find_genre
 
 ALONE = "none"  # no second genre
 RANDOM_SEED = -1
@@ -24,19 +23,6 @@ EXAMPLES = (  # positions of the genre and of one to blend with, the latter's sh
     (6, 4, 40, 10.0, 1.0, 3),
     (8, 3, 50, 12.0, 1.4, 4),
 )
-
-
-class GenreDropdown(gr.Dropdown):
-    """A dropdown of genres that takes any name that Python takes too, such as `Hip-Hop`: requests over the network have them."""
-
-    is_template = True  # gradio shows it as its parent
-
-    def preprocess(self, payload: str | None) -> str | None:
-        try:
-            payload = payload and find_genre(payload, [value for _, value in self.choices])
-        except ValueError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-        return super().preprocess(payload)
 
 
 class Form(NamedTuple):

@@ -15,7 +15,7 @@ from genre_gan import Clip, load_audio
 from genre_gan.clip import FORMATS
 from genre_gan.demo.errors import user_errors
 from genre_gan.demo.events import ON_MODELS, PRIVATE, QUIET
-from genre_gan.demo.forms import ALONE, KEPT_CLIPS, MAX_SEED, RANDOM_SEED, Form, GenreDropdown, Take, keep_file, take_in
+from genre_gan.demo.forms import ALONE, KEPT_CLIPS, MAX_SEED, RANDOM_SEED, Form, Take, keep_file, take_in
 from genre_gan.demo.models import Models
 from genre_gan.demo.pictures import label_of, picture_of
 
@@ -47,8 +47,8 @@ def add_generate_tab(models: Models) -> tuple[gr.State, list[gr.Button]]:
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             with gr.Row():
-                genre = GenreDropdown(genres, value=genres[0], label="Genre", min_width=120, elem_id="genre")
-                second = GenreDropdown([ALONE, *genres], value=ALONE, label="Blend with", min_width=120, elem_id="second")
+                genre = gr.Dropdown(genres, value=genres[0], label="Genre", min_width=120, elem_id="genre")
+                second = gr.Dropdown([ALONE, *genres], value=ALONE, label="Blend with", min_width=120, elem_id="second")
             share = gr.Slider(0, 100, 30, step=5, label="Share of the second genre (%)", visible=False, elem_id="share")
             duration_s = gr.Slider(
                 MIN_DURATION_S, MAX_DURATION_S, DEFAULT_DURATION_S, step=0.5, label="Length (seconds)", elem_id="duration"
@@ -164,7 +164,11 @@ def add_generate_tab(models: Models) -> tuple[gr.State, list[gr.Button]]:
     }
     running = [button.click(**composing), examples.load_input_event.then(**composing)]
     stop.click(lambda: "Stopped.", None, status, cancels=running, js=STOP_JS, queue=False, **QUIET)
-    settings = [genre, duration_s, seed, second, share, variation, model]
+    # over the network a genre goes by any of its names, as in Python
+    any_name = {"allow_custom_value": True, "visible": False}
+    asked = gr.Dropdown(genres, value=genres[0], label="Genre", **any_name)
+    asked_second = gr.Dropdown([ALONE, *genres], value=ALONE, label="Blend with", **any_name)
+    settings = [asked, duration_s, seed, asked_second, share, variation, model]
     result = [gr.Audio(label="Clip", visible=False), seed]
     gr.Button(visible=False).click(generate, settings, result, api_name="generate", **ON_MODELS)
     file_format.input(convert, [file_format, takes], download, **QUIET)
