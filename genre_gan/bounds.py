@@ -34,7 +34,7 @@ def dataclass_from_dict(config_class: type, values: Mapping[str, Any]) -> Any:
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return dataclass_from_dict(hint, value)
     if get_origin(hint) in (Union, types.UnionType):
         choices = [choice for choice in get_args(hint) if choice is not type(None)]

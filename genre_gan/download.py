@@ -200,10 +200,11 @@ def _advice() -> str:
 def explain(error: BaseException) -> str:
     """Say in words why the Hub's client raised `error`; the cause may lie several exceptions deep."""
     chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        error = error.__cause__ or error.__context__
-    answered = next((e.response for e in chain if getattr(e, "response", None) is not None), None)
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    answered = next((response for e in chain if (response := getattr(e, "response", None)) is not None), None)
     if answered is None:
         texts = [str(e).strip().splitlines()[0].rstrip(".") for e in chain[:2] if str(e).strip()]
         return ": ".join(dict.fromkeys(texts)) or f"the connection broke off ({type(chain[-1]).__name__})"

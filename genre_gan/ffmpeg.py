@@ -39,7 +39,7 @@ class FfmpegError(Exception):
 
 
 def is_installed() -> bool:
-    return shutil.which("ffmpeg") is not None
+    return shutil.which("ffmpeg") is not None and shutil.which("sh") is not None and os.path.exists("/dev/fd")
 
 
 class FfmpegSound:
@@ -52,7 +52,8 @@ class FfmpegSound:
     """
 
     def __init__(self, process: subprocess.Popen, messages: BinaryIO):
-        self._process, self._messages, self.n_read = process, messages, 0
+        assert process.stdout is not None
+        self._process, self._output, self._messages, self.n_read = process, process.stdout, messages, 0
         header = self._read(_AU_HEADER.size)
         said = self._said()
         if _MISDETECTED.search(said):
@@ -90,7 +91,7 @@ class FfmpegSound:
         timer.daemon = True
         timer.start()
         try:
-            return self._process.stdout.read(n_bytes)
+            return self._output.read(n_bytes)
         finally:
             timer.cancel()
 
@@ -109,14 +110,14 @@ def decoding(file: BinaryIO, sample_rate_hz: int | None = None, n_channels: int 
         raise FfmpegError("cannot be read without ffmpeg")
     options = ["-ar", str(sample_rate_hz)] * (sample_rate_hz is not None) + ["-ac", str(n_channels)] * (n_channels is not None)
     command = [*COMMAND, *options, "-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
-    with _on_disk(file) as real, tempfile.TemporaryFile() as messages:
-        process = subprocess.Popen(command, stdin=real, stdout=subprocess.PIPE, stderr=messages)
+    with (
+        _on_disk(file) as real, tempfile.TemporaryFile() as messages,
+        subprocess.Popen(command, stdin=real, stdout=subprocess.PIPE, stderr=messages) as process,
+    ):
         try:
             yield FfmpegSound(process, messages)
         finally:
             process.kill()
-            process.stdout.close()
-            process.wait()
 
 
 @contextmanager

@@ -32,6 +32,11 @@ def file_names(names: Sequence[str]) -> list[str]:
     return [found[i] for i in range(len(names))]
 
 
+def printable(text: str) -> str:
+    """Text from data as it can be shown: control characters, which may steer a terminal, become question marks."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def cache_folder() -> Path:
     """Where features and unpacked archives are kept: `$GENRE_GAN_CACHE`, or `~/.cache/genre_gan`."""
     return Path(os.environ.get("GENRE_GAN_CACHE", "~/.cache/genre_gan")).expanduser()

@@ -128,7 +128,8 @@ def commit_files(
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     there = api.list_repo_files(repo_id, repo_type=repo_type, revision=revision)
-    operations = [CommitOperationAdd(path, data) for path, data in sorted(contents.items())]
+    operations: list[CommitOperationAdd | CommitOperationDelete] = []
+    operations += [CommitOperationAdd(path, data) for path, data in sorted(contents.items())]
     gone = (path for path in there if path not in contents and path != ".gitattributes" and is_stale(path))
     operations += [CommitOperationDelete(path) for path in gone]
     api.create_commit(repo_id, operations, repo_type=repo_type, revision=revision, commit_message="Upload from genre-gan")

@@ -142,8 +142,9 @@ def test_old_windows_letters_are_read(tmp_path, sound):
 def test_rows_without_genre_or_sound_are_left_out_and_listed_with_file_and_row(tmp_path, sound):
     root = put(tmp_path, sound, *(f"{i}.wav" for i in range(14)))
     (root / "13.wav").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
-    bad = ["5.wav,", "6.wav", "7.wav, ", "8.wav,null", "9.wav,-1", "10.wav,NaN", '11.wav,"[\'rock\', \'pop\']"', "12.wav,rock|pop",
-           ",blues", "missing.wav,blues", "13.wav,blues", "\0.wav,blues", f"{'x' * 300}.wav,blues", "3.wav,---"]
+    bad = ["5.wav,", "6.wav", "7.wav, ", "8.wav,null", "9.wav,-1", "10.wav,NaN", '11.wav,"[\'rock\', \'pop\']"']
+    bad += ["12.wav,rock|pop", ",blues", "missing.wav,blues", "13.wav,blues", "\0.wav,blues", f"{'x' * 300}.wav,blues"]
+    bad += ["3.wav,---"]
     good = ["0.wav,blues", "1.wav,['Blues']", "2.wav,metal", '4.wav,"[""metal""]"']
     (root / "tracks.csv").write_text("\n".join(["file_name,genre", *bad, *good]))
     tracks = load_tracks([str(root)])
@@ -376,3 +377,14 @@ def test_an_archive_leads_nowhere_else_and_does_not_swell(tmp_path, sound):
     with pytest.raises(DataError, match="cannot be unpacked"):
         load_tracks([str(tmp_path / "cut.zip")])
     assert not [name for name in os.listdir(tmp_path / "cache" / "archives") if name.startswith(".unpacking")]
+
+
+def test_names_that_steer_terminals_or_cannot_be_printed_are_tamed(tmp_path, sound):
+    root = by_genre(tmp_path / "d", sound)
+    odd = ["\x1b[31mred\x07.wav", "a\nb.wav", "\u202egnp.wav"] + ["\udcff.wav"] * (os.name == "posix")
+    put(root / "blues", sound, *odd)
+    (root / "metal" / "\x1b[2J.wav").symlink_to("nowhere")
+    tracks = load_tracks([str(root)])
+    assert len(tracks) == 4 + len(odd) and all(name.isprintable() for name in tracks.ids)
+    assert all(line.isprintable() for line in tracks.describe().splitlines()) and tracks.describe().encode()
+    assert all(len(load_audio(track.audio).samples) for track in tracks)

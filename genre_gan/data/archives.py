@@ -10,7 +10,6 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -83,8 +82,8 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
         return
     with tarfile.open(archive, "r|*") as packed:
         for member in packed:
-            if member.isreg() and (file := packed.extractfile(member)) is not None:
-                yield member.name, file
+            if member.isreg() and (content := packed.extractfile(member)) is not None:
+                yield member.name, content
 
 
 def _inside(folder: Path, name: str) -> Path | None:
@@ -98,13 +97,12 @@ def _inside(folder: Path, name: str) -> Path | None:
 def from_webdataset(tree: Tree) -> Found | None:
     """The tracks of an unpacked WebDataset: beside `key.flac` stands `key.json`, `key.cls` or `key.txt` with the genre."""
     labels = {path.with_suffix(""): path for suffix in reversed(LABEL_SUFFIXES) for path in tree.root.rglob(f"*{suffix}")}
-    found, by_reason = Found(), defaultdict(int)
+    found = Found()
     for path in tree.audio:
         label = labels.get(path.with_suffix(""))
         genre, problem = _read_label(label) if label else ("", "no genre beside it")
         if problem:
             found.skipped.append(Skipped(path.stem, f"{path.name}: {problem}"))
-            by_reason[problem] += 1
         else:
             found.rows.append(Row(path.stem, genre, "", "", str(path)))
     return found if len(found.rows) >= 0.5 * len(tree.audio) and found.rows else None

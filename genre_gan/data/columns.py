@@ -28,6 +28,7 @@ from genre_gan.data.tracks import DataError, Found, Row, Skipped
 if TYPE_CHECKING:
     from datasets import Dataset
 
+_SOUND_COLUMNS = (*FILE_COLUMNS[:8], "audio", "wav", "mp3", "sound")
 _ARRAY_FIELDS = {"array", "sampling_rate"}
 
 
@@ -53,7 +54,7 @@ def from_parquet(paths: Sequence[Path]) -> Found:
             raise DataError(f"the parquet files {files[0]} and so on cannot be read together: {_first_line(error)}") from error
         lengths = [_metadata(path).num_rows for path in files]
         places = [f"{path.name} row {row}" for path, length in zip(files, lengths, strict=True) for row in range(1, length + 1)]
-        add_dataset(found, part, split if len(by_split) > 1 else "", places.__getitem__, files[0].parent)
+        add_dataset(found, part, split if len(by_split) > 1 else "", places, files[0].parent)
     return found
 
 
@@ -69,12 +70,13 @@ def from_saved(path: Path) -> Found:
     found = Found()
     for name, part in parts.items():
         split = SPLITS.get(name.lower(), name) if len(parts) > 1 else ""
-        add_dataset(found, part, split, lambda row, name=name: f"{name or path.name} row {row + 1}", path)
+        places = [f"{name or path.name} row {row}" for row in range(1, len(part) + 1)]
+        add_dataset(found, part, split, places, path)
     return found
 
 
-def add_dataset(found: Found, dataset: Dataset, split: str, place: Callable[[int], str], folder: Path) -> None:
-    """Add the rows of `dataset` to `found`; `place` names a row for messages, and paths are relative to `folder`."""
+def add_dataset(found: Found, dataset: Dataset, split: str, places: Sequence[str], folder: Path) -> None:
+    """Add the rows of `dataset` to `found`; `places` names them for messages, and paths are relative to `folder`."""
     audio_column, genre_column = _audio_column(dataset, folder), _genre_column(dataset, folder)
     dataset = _undecoded(dataset, audio_column)
     plain = {name.lower(): name for name in dataset.column_names}
@@ -88,13 +90,13 @@ def add_dataset(found: Found, dataset: Dataset, split: str, place: Callable[[int
         name = said.get("id") or Path(paths[i] or said.get("file") or "").stem or f"{split or 'track'}.{i:05d}"
         if split and not said.get("id") and not paths[i]:
             name = f"{split}.{i:05d}"
-        audio = partial(_fetch, dataset, audio_column, i)
+        audio: str | Callable[[], bytes] = partial(_fetch, dataset, audio_column, i)
         if not has_sound[i]:
             file = paths[i] and folder / paths[i]
             problem = problem or ("" if file and file.is_file() else f"no such file: {file}" if file else "no sound")
             audio = str(file)
         if problem:
-            found.skipped.append(Skipped(name, f"{place(i)}: {problem}"))
+            found.skipped.append(Skipped(name, f"{places[i]}: {problem}"))
             continue
         row_split = said.get("split", "").lower()
         found.rows.append(Row(name, genre, said.get("artist", ""), SPLITS.get(row_split, row_split) or split, audio))
@@ -104,15 +106,17 @@ def _audio_column(dataset: Dataset, folder: Path) -> str:
     from datasets import Audio
 
     features = dataset.features
-    for is_sound in (
-        lambda name, feature: isinstance(feature, Audio),
-        lambda name, feature: isinstance(feature, dict) and {"bytes", "path"} <= set(feature),
-        lambda name, feature: isinstance(feature, dict) and set(feature) >= _ARRAY_FIELDS,
-        lambda name, feature: name.lower() in ("audio", "wav", "mp3", "sound") or name.lower() in FILE_COLUMNS[:8],
-    ):
-        for name, feature in features.items():
-            if is_sound(name, feature):
-                return name
+    likely: dict[int, str] = {}
+    for name, feature in features.items():
+        parts = set(feature) if isinstance(feature, dict) else set()
+        if isinstance(feature, Audio):
+            likely.setdefault(0, name)
+        elif {"bytes", "path"} <= parts or parts >= _ARRAY_FIELDS:
+            likely.setdefault(1, name)
+        elif name.lower() in _SOUND_COLUMNS:
+            likely.setdefault(2, name)
+    if likely:
+        return likely[min(likely)]
     raise DataError(f"{folder} has no column of sound; its columns: {', '.join(features) or 'none'}")
 
 
@@ -193,7 +197,7 @@ def _has_sound(path: Path) -> bool:
     schema = _metadata(path).schema.to_arrow_schema()
     sound = [field for field in schema if pa.types.is_struct(field.type) and
              ({"bytes", "path"} <= (names := {part.name for part in field.type}) or names >= _ARRAY_FIELDS)]
-    return bool(sound) or any(name.lower() in (*FILE_COLUMNS[:8], "audio", "wav", "mp3", "sound") for name in schema.names)
+    return bool(sound) or any(name.lower() in _SOUND_COLUMNS for name in schema.names)
 
 
 def _metadata(path: Path):

@@ -158,10 +158,11 @@ def from_tables(tree: Tree) -> Found | None:
     index = FileIndex(lambda: tree)
     likely = [path for path in tree.tables if path.name.lower() in LIKELY_TABLES]
     for tables in (likely, [path for path in tree.tables if path not in likely]):
-        found, covered = Found(), set()
+        found = Found()
+        covered: set[str] = set()
         for table in tables:
-            part = from_table(table, index)
-            files = {row.audio for row in part.rows} if part else set()
+            part = from_table(table, index) or Found()
+            files = {str(row.audio) for row in part.rows}
             if not files <= covered:  # one of features beside one of tracks says nothing new
                 found.rows += [row for row in part.rows if row.audio not in covered]
                 found.skipped += part.skipped

@@ -10,8 +10,8 @@ from pathlib import Path
 from genre_gan.data import archives, columns, layouts
 from genre_gan.data.tables import SUFFIXES as TABLE_SUFFIXES
 from genre_gan.data.tables import headings
-from genre_gan.data.tracks import DataError, Found, Track, TrackSet
-from genre_gan.files import cache_folder
+from genre_gan.data.tracks import DataError, Found, Skipped, Track, TrackSet
+from genre_gan.files import cache_folder, printable
 from genre_gan.genres import GENRES, canonical_genre, find_genre
 
 __all__ = ["DEFAULT_DATASET", "DataError", "Track", "TrackSet", "load_tracks"]
@@ -40,8 +40,9 @@ def load_tracks(sources: Sequence[str], genres: Sequence[str] | None = None) -> 
         raise DataError("no data named: give a folder or a Hub data set id")
     found = [_load_source(str(source)) for source in sources]
     tracks = TrackSet(
-        [row._replace(source=i) for i, part in enumerate(found) for row in part.rows],
-        [item for part in found for item in part.skipped],
+        [row._replace(id=printable(row.id), artist=printable(row.artist), source=i)
+         for i, part in enumerate(found) for row in part.rows],
+        [Skipped(printable(item.id), printable(item.reason)) for part in found for item in part.skipped],
         [remark for part in found for remark in part.remarks],
     )
     if genres is None:

@@ -90,8 +90,8 @@ def read_table(path: Path) -> Iterator[TableRow] | None:
     def rows() -> Iterator[TableRow]:
         for number, record in chain(first, records):
             genre, problem = read_genre(record.get(genre_column))
-            file, split = _text(record.get(file_column)), _text(record.get(split_column)).lower()
-            where, artist = f"{path.name} row {number}", _text(record.get(artist_column))
+            file, split = _text(record.get(file_column)), _text(record.get(split_column or "")).lower()
+            where, artist = f"{path.name} row {number}", _text(record.get(artist_column or ""))
             yield TableRow(where, file, genre, artist, SPLITS.get(split, split), problem if file else "no file is named")
 
     return rows()

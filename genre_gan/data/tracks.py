@@ -83,7 +83,7 @@ class TrackSet(Sequence):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> Track:
+    def __getitem__(self, index: int) -> Track:  # type: ignore[override]  # no slices: see `select`
         row = self._rows[int(index)]
         return Track(row.id, row.genre, row.artist, row.split, row.audio if isinstance(row.audio, str) else row.audio())
 
