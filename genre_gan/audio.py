@@ -60,6 +60,8 @@ def load_audio(
         n_samples += len(block)
         if n_wanted is not None and n_samples >= n_wanted:
             break
+    if n_samples == 0:
+        raise AudioError(f"{name_of(source)} holds no sound that is long enough to be resampled")
     return Clip(np.concatenate(blocks)[:n_wanted], sample_rate_hz)
 
 

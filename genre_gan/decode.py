@@ -28,7 +28,8 @@ MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 PIECE_VALUES = 2**20  # samples of all channels together that are decoded at once, at most
 NEGLIGIBLE = 0.02  # of a file's bytes, or of a sound's length
 UNKNOWN_SIZE = 0x7FFF_0000  # sizes from here on stand in headers that were written before the end was known
-_SIZE_IN_LOG = re.compile(r"^ *(?:data|SSND|BODY|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_SIZE_IN_LOG = re.compile(r"^ *(?:data|SSND|BODY|Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_RF64_SIZE = re.compile(r"^ *Data size *: (\d+)$", re.MULTILINE)
 _FRAMES_IN_LOG = re.compile(r"^ *Frames *: (\d+)$", re.MULTILINE)
 _NOT_SOUND = (  # how other things begin that people take for sound
     (rb"version https://git-lfs", "is a pointer of Git LFS, not the file itself: fetch that with `git lfs pull`"),
@@ -171,7 +172,9 @@ def _pieces(sound: SoundFile, file: BinaryIO, name: str, note: Callable[[str], N
                 note(f"{name} may be cut short after {n_read / rate_hz:.1f} s; all of it can be read where ffmpeg is installed")
     if n_read == 0 and is_more:
         raise AudioError(f"{name} holds no sound that can be read; it is cut off or damaged")
-    n_declared = max(_declared_frames(sound, n_read), _declared_by_xing(file, n_read) if sound.format == "MP3" else 0)
+    n_bytes = file.seek(0, os.SEEK_END)
+    # libsndfile guesses how long an MP3 is from its first frames where the file does not say
+    n_declared = _declared_by_xing(file, n_read) if sound.format == "MP3" else _declared_frames(sound, n_read, n_bytes)
     if n_read < (1 - NEGLIGIBLE) * n_declared:
         note(f"{name} ended early: {n_read / rate_hz:.1f} of {n_declared / rate_hz:.1f} s are there")
     elif _ends_inside_ogg_page(file):
@@ -199,14 +202,18 @@ def _is_much_left(file: BinaryIO) -> bool:
     return not (header[:4].isascii() and header[:4].strip().isalnum() and min(lengths) <= size - position - 8)
 
 
-def _declared_frames(sound: SoundFile, n_read: int) -> int:
+def _declared_frames(sound: SoundFile, n_read: int, n_bytes: int) -> int:
     """How many samples of a channel the header promises, where libsndfile tells; else as many as were read."""
-    sizes = [(int(said), int(found)) for said, found in _SIZE_IN_LOG.findall(sound.extra_info)]
-    missing = [said / max(1, found) for said, found in sizes if found < said < UNKNOWN_SIZE]
+    log = sound.extra_info
+    sizes = [(int(said), int(found)) for said, found in _SIZE_IN_LOG.findall(log)]
+    if sound.format == "RF64":  # its size is as it should be, its count of frames is anything
+        sizes = [(int(said), n_bytes) for said in _RF64_SIZE.findall(log)]
+    missing = [said / max(1, found) for said, found in sizes if found < said and (said < UNKNOWN_SIZE or sound.format == "RF64")]
     if missing:
         return round(n_read * max(missing))
-    frames = [int(found) for found in _FRAMES_IN_LOG.findall(sound.extra_info)] or [n_read]
-    return max(frames[0], sound.frames) if sound.frames < 2**62 else n_read
+    if sound.format == "RF64" or sound.frames >= 2**62:
+        return n_read
+    return max(sound.frames, *map(int, _FRAMES_IN_LOG.findall(log)[:1]), 0)
 
 
 def _declared_by_xing(file: BinaryIO, n_read: int) -> int:
