@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -24,7 +24,7 @@ OVERSHOOT = 2.0  # peaks that lossy codecs and resampling can leave in a sound t
 ANTIPHASE_POWER = 0.02  # of what the mean of channels that know nothing of each other would have: less is cancelled
 
 
-AudioSource = str | os.PathLike | bytes | BinaryIO | Clip | RawAudio | tuple
+AudioSource = str | os.PathLike | bytes | BinaryIO | Clip | RawAudio | tuple | Mapping[str, Any]
 
 
 def load_audio(
@@ -40,7 +40,8 @@ def load_audio(
 
     Args:
         source: a path, the bytes of a file, an open binary file (read from its beginning), a `Clip`, a `RawAudio`, or
-            `(samples, sample_rate_hz)` with samples [shape=(n,) or (n, channels)], an array, a tensor or a list.
+            `(samples, sample_rate_hz)` with samples [shape=(n,) or (n, channels)], an array, a tensor or a list; or these as
+            `{"array": ..., "sampling_rate": ...}`, as data sets have them.
         sample_rate_hz: the rate of the result.
         max_duration_s: stop reading after so many seconds.
         on_note: called with a sentence for each thing of which the user should know: the file ended early, was scaled, or may be
@@ -111,6 +112,8 @@ def _warn(text: str) -> None:
 
 
 def _decoding(source: AudioSource, note: Callable[[str], None]) -> AbstractContextManager[Decoded]:
+    if isinstance(source, Mapping) and {"array", "sampling_rate"} <= set(source):
+        source = (source["array"], source["sampling_rate"])
     if isinstance(source, (tuple, Clip)):
         return nullcontext(decode_array(tuple(source), note))
     return decoding_file(source, note)

@@ -66,7 +66,7 @@ def ask(path: str, **parameters: str) -> dict:
         huggingface_hub.errors.HfHubHTTPError: it refuses.
     """
     from huggingface_hub import constants
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+    from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
     if constants.HF_HUB_OFFLINE:
@@ -91,9 +91,9 @@ def ask(path: str, **parameters: str) -> dict:
 
     try:
         return within(FIRST_ANSWER_S, get)
-    except HfHubHTTPError:
+    except (HfHubHTTPError, HubError, Unreachable):
         raise
-    except (HTTPError, OSError) as error:
+    except Exception as error:  # a proxy or an address that is none raises of any type
         raise Unreachable(str(error).strip().partition("\n")[0] or type(error).__name__) from error
 
 

@@ -165,6 +165,7 @@ def test_samples_of_every_type_mean_the_same():
                integers[:, None], integers.astype(np.int64) * 256,
                torch.tensor(expected, requires_grad=True), torch.from_numpy(expected).double(), expected.tolist(),
                torch.from_numpy(integers)]
+    assert np.array_equal(load_audio({"array": expected, "sampling_rate": RATE_HZ, "path": "x"}).samples, expected)
     for samples in sources:
         assert np.allclose(load_audio((samples, RATE_HZ), on_note=lambda text: None).samples, expected, atol=1e-4)
     assert "taken for 16-bit sound" in read_noted((integers.astype(np.int64), RATE_HZ))[1][0]

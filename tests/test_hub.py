@@ -394,6 +394,27 @@ def test_a_gated_repository_odd_tokens_and_revisions_are_named(hub, client, gene
         client(samples_of, "anna/nothing")
 
 
+def with_proxy(proxy: str, function: Callable, *arguments: object) -> Any:
+    from huggingface_hub.utils import close_session
+
+    os.environ["HTTP_PROXY"] = proxy
+    close_session()
+    try:
+        return function(*arguments)
+    finally:
+        del os.environ["HTTP_PROXY"]
+        close_session()
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "no proxy at all", "ftp://127.0.0.1:9"])
+def test_a_proxy_that_does_not_work_is_no_network(hub, client, generator, proxy):
+    client(push_model_folder, generator, "anna/proxy")
+    pulled = client(samples_of, "anna/proxy")
+    assert sound_alike(client(with_proxy, proxy, samples_of, "anna/proxy"), pulled)
+    with pytest.raises(ModelError, match="cannot be reached, and its cache has no such model"):
+        client(with_proxy, proxy, samples_of, "anna/elsewhere")
+
+
 def test_a_repository_of_absurd_size_is_not_fetched(hub, client, generator):
     client(push_model_folder, generator, "anna/huge")
     hub.claimed_sizes["model.safetensors"] = 2**40

@@ -217,6 +217,13 @@ def test_doubtful_genres_are_asked_about_unless_they_are_named(tmp_path, sound):
     assert counts(root, genres=["blues", "polka"]) == {"blues": 2, "polka": 1}
 
 
+def test_the_working_folder_has_a_name_too_and_archives_left_packed_are_told(tmp_path, sound, monkeypatch):
+    root = put(tmp_path / "blues", sound, "a.wav", "b.wav", "more.zip")
+    monkeypatch.chdir(root)
+    tracks = load_tracks(["."], ["blues"])
+    assert len(tracks) == 2 and "1 archives beside the sound were left packed: more.zip" in tracks.describe()
+
+
 def test_what_is_there_instead_of_music_is_said(tmp_path, sound):
     put(tmp_path / "d", b"x", "a.txt", "b.txt", "pictures/c.png")
     (tmp_path / "d" / "list.csv").write_text("title,year\na,1\n")

@@ -195,7 +195,7 @@ def _labelled(paths: Sequence[Path], level: Path, split: str, found: Found) -> I
         else:
             loose += 1
     if not groups:
-        yield from (Row(path.stem, canonical_genre(level.name), "", split, str(path)) for path in paths)
+        yield from (Row(path.stem, canonical_genre(level.resolve().name), "", split, str(path)) for path in paths)
         return
     if loose:
         found.remarks.append(f"{loose} audio files lie in no genre's folder but in {level}, and were left out")

@@ -122,7 +122,11 @@ def _from_folder(root: Path) -> Found:
     if tree.parquet:
         return columns.from_parquet(tree.parquet)
     if tree.audio:
-        return layouts.from_tables(tree) or archives.from_webdataset(tree) or layouts.from_folders(tree)
+        found = layouts.from_tables(tree) or archives.from_webdataset(tree) or layouts.from_folders(tree)
+        if tree.archives:
+            packed = ", ".join(path.name for path in tree.archives[:3])
+            found.remarks.append(f"{len(tree.archives)} archives beside the sound were left packed: {packed}")
+        return found
     if tree.archives:
         return _from_archives(tree.archives)
     raise layouts.explain_nothing(tree)
