@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from genre_gan import Clip
+from genre_gan import Clip, Guess
 from genre_gan.audio import load_audio
 from genre_gan.evaluation.changes import CHANGES, as_mp3, cut_to_5_s, from_a_laptop_in_a_room, mix, over_a_telephone
 from genre_gan.features import FeatureConfig
@@ -114,7 +114,7 @@ def test_points_lost_are_those_of_the_tracks_that_a_change_turns(monkeypatch, mu
             right = not isinstance(audio, bytes)
             loud = np.abs(np.fft.rfft(load_audio(audio, 16_000).samples)).argmax() / load_audio(audio, 16_000).duration_s > 280.0
             probabilities = dict(zip(self.genres, (0.0, 1.0) if loud == right else (1.0, 0.0), strict=True))
-            return evaluate_classifier.Guess("blues", probabilities, (), True)
+            return Guess("blues", probabilities, (), True)
 
     monkeypatch.setattr(evaluate_classifier, "CHANGES", {"64 kbit/s mp3": as_mp3, "cut to 5 s": cut_to_5_s})
     table = measure_robustness(Hearing(), load_tracks([str(music_folder)]), np.zeros(10, int), 3)

@@ -21,7 +21,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need
 import numpy as np
 from tqdm.auto import tqdm
 
-from genre_gan import GenreClassifier, Guess
 from genre_gan.audio import AudioError, load_audio
 from genre_gan.clip import Clip
 from genre_gan.data.sources import DataError, TrackSet, load_tracks
@@ -31,6 +30,7 @@ from genre_gan.evaluation.metrics import Estimate, bootstrap, draw_clusters
 from training.arguments import launch_command, positive_int, run_script
 from training.classifier_page import write_results
 from training.open_set import Answers, answer_curve, ask_about_others, measure_speech_over_music, named_shares
+from training.panel import Panel
 from training.scores import balanced, expected_calibration_error, reliability
 
 
@@ -84,19 +84,6 @@ class Judged:
     def estimate(self, statistic: Callable[[np.ndarray], float]) -> Estimate:
         """A share with its interval; artists are drawn, since their tracks are alike."""
         return bootstrap(statistic, draw_clusters(self.artists), limits=(0.0, 1.0))
-
-
-class Panel:
-    """One classifier for all tracks, or one for each fold of a cross-validation, asked about what it never heard."""
-
-    def __init__(self, source: str):
-        folders = sorted(Path(source).glob("fold-*/model"), key=lambda path: int(path.parent.name.removeprefix("fold-")))
-        self.classifiers = [GenreClassifier.from_pretrained(folder) for folder in folders or [source]]
-        self.genres = self.classifiers[0].genres
-        self.is_cross_validation = bool(folders)
-
-    def classify(self, audio, fold: int) -> Guess:
-        return self.classifiers[fold % len(self.classifiers)].classify(audio)
 
 
 def choose_tracks(tracks: TrackSet, panel: Panel, split: str, seed: int) -> tuple[TrackSet, np.ndarray, list[str]]:

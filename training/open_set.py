@@ -6,7 +6,6 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -15,9 +14,7 @@ from genre_gan.audio import SUFFIXES, AudioError, load_audio
 from genre_gan.data.sources import DataError, TrackSet, load_tracks
 from genre_gan.evaluation.changes import mix
 from training.not_music import KINDS, make_not_music, speak
-
-if TYPE_CHECKING:
-    from training.evaluate_classifier import Panel
+from training.panel import Panel
 
 RATE_HZ = 22_050
 SENTENCES = (

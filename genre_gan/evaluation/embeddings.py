@@ -10,12 +10,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import soxr
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from genre_gan.audio import load_audio
 from genre_gan.clip import Clip
 from genre_gan.data.cache import FeatureStore
 from genre_gan.features import MUSICNN_SAMPLE_RATE_HZ, musicnn_log_mel
@@ -91,7 +91,7 @@ class Embedder:
     @torch.inference_mode()
     def patches(self, clip: Clip) -> np.ndarray:
         """Embeddings float32 of all patches of a clip [shape=(n, d)]; a clip shorter than a patch is repeated."""
-        samples = load_audio((clip.samples, clip.sample_rate_hz), MUSICNN_SAMPLE_RATE_HZ).samples
+        samples = soxr.resample(clip.samples, clip.sample_rate_hz, MUSICNN_SAMPLE_RATE_HZ)
         log_mel = musicnn_log_mel(torch.from_numpy(samples)[None])
         if log_mel.shape[1] < PATCH_FRAMES:
             log_mel = log_mel.repeat(1, -(-PATCH_FRAMES // log_mel.shape[1]), 1)[:, :PATCH_FRAMES]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 N_DRAWS = 200
-N_NEIGHBOURS = 5  # of precision and recall
+N_NEIGHBOURS, TRUSTED_SHARE = 5, 0.9  # of precision and recall
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ class Reference:
     def precision(self, x: np.ndarray, counts: np.ndarray | None = None) -> float:
         """Share of `x` that lies where the reference does (Kynkäänniemi et al., "Improved precision and recall metric", 2019).
 
-        That is nearer to some clip of the reference than this one's neighbour number `N_NEIGHBOURS` in the reference is.
+        That is nearer to some clip of the reference than this one's neighbour number `N_NEIGHBOURS` in the reference is. Clips
+        whose neighbours are furthest do not count (there, section 5): around an outlier even noise would be let in.
         """
         return float(np.average(_inside(x, self.embeddings).any(1), weights=counts))
 
@@ -179,7 +180,7 @@ def _inside(x: np.ndarray, others: np.ndarray) -> np.ndarray:
     if len(others) <= N_NEIGHBOURS:
         raise ValueError(f"precision and recall need more than {N_NEIGHBOURS} clips, got {len(others)}")
     radius = np.sort(_squared_distances(others, others), 1)[:, N_NEIGHBOURS]  # the first is the clip itself
-    return _squared_distances(x, others) <= radius
+    return (_squared_distances(x, others) <= radius) & (radius <= np.quantile(radius, TRUSTED_SHARE))
 
 
 def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
