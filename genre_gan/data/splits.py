@@ -177,8 +177,8 @@ def _faulty(tracks: TrackSet) -> np.ndarray:
 
 
 def _facts(name: str) -> Iterator[dict[str, str]]:
-    with (files("genre_gan") / "data" / "facts" / name).open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
+    text = (files("genre_gan") / "data" / "facts" / name).read_text(encoding="utf-8")
+    yield from csv.DictReader(text.splitlines())
 
 
 def _balanced_folds(tracks: TrackSet, usable: np.ndarray, groups: np.ndarray, n_folds: int) -> np.ndarray | None:

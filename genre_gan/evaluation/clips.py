@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import librosa
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from genre_gan.clip import Clip
@@ -78,24 +80,30 @@ def griffin_lim_copy(clip: Clip) -> Clip:
 
 def codec_copy(model: Any, sample_rate_hz: int) -> Callable[[Clip], Clip] | None:
     """A function that copies a clip through the latents of a generator's model; None for models without latents of sound."""
-    codec = getattr(model, "codec", None)
-    if codec is None and not hasattr(model, "autoencoder"):
+    if hasattr(model, "codec"):
+        copy_samples = partial(_copy_through_codec, model.codec)
+    elif hasattr(model, "autoencoder"):
+        copy_samples = partial(_copy_through_autoencoder, model, FeatureExtractor(model.vocoder.config.features))
+    else:
         return None
-    extractor = None if codec is not None else FeatureExtractor(model.vocoder.config.features)
 
     @torch.inference_mode()
     def copy(clip: Clip) -> Clip:
         samples = torch.from_numpy(librosa.resample(clip.samples, orig_sr=clip.sample_rate_hz, target_sr=sample_rate_hz))
-        if codec is not None:
-            made = codec.decode(codec.encode(samples[None]))[0]
-        else:
-            log_mel = normalize_log_mel(extractor(samples[None]))
-            stride = model.autoencoder.config.stride
-            latents = model.autoencoder.encode(log_mel[:, : log_mel.shape[1] // stride * stride])
-            made = model.vocoder(model.autoencoder.decode(latents))[0]
-        return Clip(librosa.util.fix_length(made.numpy(), size=len(samples)), sample_rate_hz)
+        made = copy_samples(samples[None])[0].numpy()
+        return Clip(librosa.util.fix_length(made, size=len(samples)), sample_rate_hz)
 
     return copy
+
+
+def _copy_through_codec(codec: Any, samples: Tensor) -> Tensor:
+    return codec.decode(codec.encode(samples))
+
+
+def _copy_through_autoencoder(model: Any, extractor: FeatureExtractor, samples: Tensor) -> Tensor:
+    log_mel, stride = normalize_log_mel(extractor(samples)), model.autoencoder.config.stride
+    latents = model.autoencoder.encode(log_mel[:, : log_mel.shape[1] // stride * stride])
+    return model.vocoder(model.autoencoder.decode(latents))
 
 
 def copy_clips(source: ClipSet, copy: Callable[[Clip], Clip], name: str) -> ClipSet:

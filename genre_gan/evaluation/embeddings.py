@@ -109,7 +109,8 @@ def load_embedder(name: str) -> Embedder:
     folder = packaged_weights("mtt_vgg" if name == "MTT_vgg" else "musicnn")
     key = read_config(folder)["weights_sha256"][:16]
     if name == "MTT_vgg":
-        return Embedder(name, MTTVGG.load(folder).to(memory_format=torch.channels_last), key)  # a third faster
+        network = MTTVGG.load(folder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster
+        return Embedder(name, network, key)
     return Embedder(name, partial(_musicnn_patches, MusiCNN.load(folder)), key)
 
 
