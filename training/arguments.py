@@ -22,8 +22,8 @@ class TrainingError(RuntimeError):
 def add_common_arguments(parser: argparse.ArgumentParser, epochs: int, batch_size: int | None) -> None:
     """The options that all training scripts have."""
     data = parser.add_argument_group("data")
-    data.add_argument("--data", action="append", metavar="SOURCE", help="Hub data set id, folder of genres, tracks.csv or folder "
-                      f"of parquet; repeat to combine several (default: {DEFAULT_DATASET})")
+    data.add_argument("--data", action="append", metavar="SOURCE", help="Hub data set id, folder of genres, table of tracks, "
+                      f"parquet or an archive; repeat to combine several (default: {DEFAULT_DATASET})")
     data.add_argument("--genres", nargs="+", metavar="GENRE", help="train on these genres alone")
     data.add_argument("--split", choices=PROTOCOLS, default="track", help="what validation keeps apart (default: %(default)s)")
     data.add_argument("--cache-dir", type=Path, help="where features are kept (default: ~/.cache/genre_gan)")

@@ -86,8 +86,8 @@ class Written(NamedTuple):
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", action="append", metavar="SOURCE", help="Hub data set id, folder of genres, tracks.csv or "
-                        f"folder of parquet; repeat to combine several (default: {DEFAULT_DATASET})")
+    parser.add_argument("--data", action="append", metavar="SOURCE", help="Hub data set id, folder of genres, table of tracks, "
+                        f"parquet or an archive; repeat to combine several (default: {DEFAULT_DATASET})")
     parser.add_argument("--genres", nargs="+", metavar="GENRE", help="keep these genres alone")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder for the parquet files and their README.md")
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that stands in --output-dir")
