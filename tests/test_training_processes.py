@@ -39,18 +39,33 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in newest_state(folder).items() if name.startswith("model")}
 
 
+def train_on_two(arguments: list[object], folder: Path) -> str:
+    """Train on two ranks to the end; what the first printed comes back."""
+    ranks = start_ranks(arguments, folder)
+    assert [rank.wait() for rank in ranks] == [0, 0], "\n".join(rank.log for rank in ranks)
+    return ranks[0].log
+
+
 @pytest.mark.parametrize("kind", TINY)
-def test_two_processes_train_like_one_also_when_one_goes_on_alone(kind, data, tmp_path):
+def test_two_processes_train_like_one(kind, data, tmp_path):
     train(tiny_arguments(kind, data, tmp_path / "one", N_STEPS), tmp_path / "log")
-    ranks = start_ranks(tiny_arguments(kind, data, tmp_path / "two", N_STEPS - 1), tmp_path)
-    assert [rank.wait() for rank in ranks] == [0, 0], "\n".join(rank.log for rank in ranks)
-    assert "training on 2 processes (cpu)" in ranks[0].log
-    shutil.copytree(tmp_path / "two", tmp_path / "alone")
-    ranks = start_ranks(tiny_arguments(kind, data, tmp_path / "two", N_STEPS, "--resume"), tmp_path)
-    assert [rank.wait() for rank in ranks] == [0, 0], "\n".join(rank.log for rank in ranks)
-    train(tiny_arguments(kind, data, tmp_path / "alone", N_STEPS, "--resume"), tmp_path / "log")
-    for other in ("two", "alone"):
-        assert_same(weights(tmp_path / "one"), weights(tmp_path / other), TOLERANCE)
+    log = train_on_two(tiny_arguments(kind, data, tmp_path / "two", N_STEPS), tmp_path)
+    assert "training on 2 processes (cpu)" in log
+    assert_same(weights(tmp_path / "one"), weights(tmp_path / "two"), TOLERANCE)
+
+
+def test_a_run_of_one_or_two_processes_goes_on_with_two_or_one(data, tmp_path):
+    train(tiny_arguments("toy", data, tmp_path / "one", N_STEPS - 1), tmp_path / "log")
+    shutil.copytree(tmp_path / "one", tmp_path / "then-two")
+    train(tiny_arguments("toy", data, tmp_path / "one", N_STEPS, "--resume"), tmp_path / "log")
+    log = train_on_two(tiny_arguments("toy", data, tmp_path / "then-two", N_STEPS, "--resume"), tmp_path)
+    assert f"resumed from step {N_STEPS - 1}" in log
+    shutil.rmtree(tmp_path / "then-two" / "checkpoints" / f"step-{N_STEPS:08d}")
+    shutil.copytree(tmp_path / "then-two", tmp_path / "then-one")
+    train_on_two(tiny_arguments("toy", data, tmp_path / "then-two", N_STEPS, "--resume"), tmp_path)
+    train(tiny_arguments("toy", data, tmp_path / "then-one", N_STEPS, "--resume"), tmp_path / "log")
+    for name in ("then-two", "then-one"):
+        assert_same(weights(tmp_path / "one"), weights(tmp_path / name), TOLERANCE)
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(data, tmp_path):
@@ -111,18 +126,14 @@ def output_of(process: subprocess.Popen) -> str:
     return process.log_path.read_text()
 
 
-def test_an_elastic_restart_goes_on_from_the_checkpoint(launch, data, tmp_path):
-    train(tiny_arguments("fcn", data, tmp_path / "one", 40), tmp_path / "log")
-    arguments = tiny_arguments("fcn", data, tmp_path / "two", 40)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, "--max-restarts", 1]
-    process = launch([*torchrun, ROOT / "training" / arguments[0], *arguments[1:]])
-    while process.poll() is None and not (tmp_path / "two" / "checkpoints" / "step-00000002").exists():
-        time.sleep(0.005)
-    victim = next(child for child in psutil.Process(process.pid).children() if child.environ().get("RANK") == "1")
+def test_an_elastic_restart_goes_on_from_the_checkpoint(data, tmp_path):
+    train(tiny_arguments("toy", data, tmp_path / "one", 40), tmp_path / "log")
+    process = TrainingProcess(tiny_arguments("toy", data, tmp_path / "two", 40), tmp_path / "elastic", {"MAX_RESTARTS": "1"})
+    assert process.wait_until((tmp_path / "two" / "checkpoints" / "step-00000002").exists), process.log
+    victim = sorted(psutil.Process(process.pid).children(), key=lambda child: child.pid)[1]  # the second rank
     victim.kill()
-    output = output_of(process)
-    assert process.returncode == 0, output
-    assert "resumed from step" in output
+    assert process.wait() == 0, process.log
+    assert "resumed from step" in process.log
     assert_same(weights(tmp_path / "one"), weights(tmp_path / "two"), TOLERANCE)
 
 
@@ -161,6 +172,7 @@ def two_hosts():
             subprocess.run(["ip", "netns", "delete", name], capture_output=True)
 
 
+@pytest.mark.slow
 def test_two_hosts_without_a_shared_disk_train_like_one(two_hosts, launch, data, tmp_path):
     train(tiny_arguments("fcn", data, tmp_path / "one", N_STEPS), tmp_path / "log")
     hosts = []

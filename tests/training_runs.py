@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from tests.conftest import write_music_folder
 from tests.test_models import tiny_spectral_model
@@ -29,6 +30,7 @@ _SERVER_ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VI
 TINY = {
     "fcn": ["train_cgan.py", "--model", "fcn", "--segment-s", "1", "--width", "8"],
     "cnn": ["train_cgan.py", "--model", "cnn", "--segment-s", "1", "--width", "16"],
+    "toy": ["toy_training.py"],
 }
 # The same for scripts on the older loop; {parts} is a folder of tiny models.
 TINY_OLD = {
@@ -86,12 +88,13 @@ class TrainingProcess:
         """Let it work for so long, or to its end."""
         self._process.join(duration_s)
 
-    def signal(self, number: int) -> None:
+    def signal(self, number: int, with_children: bool = False) -> None:
         if self.is_running:
-            os.kill(self.pid, number)
+            os.killpg(self.pid, number) if with_children else os.kill(self.pid, number)
 
 
 def _work(words: list[str], log: str, environment: dict[str, str]) -> None:
+    os.setpgrp()
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -103,8 +106,21 @@ def _work(words: list[str], log: str, environment: dict[str, str]) -> None:
     if "FILE_SIZE_LIMIT" in environment:  # as on a disk that is nearly full
         limit = int(environment["FILE_SIZE_LIMIT"])
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if "DRAW" not in environment:  # which takes longer than these trainings
+        for name in ("training.run_folder", "training.previews", "training.tracking"):
+            importlib.import_module(name).save_figure = lambda figure, path: None
     sys.argv = words
-    importlib.import_module(f"training.{Path(words[0]).stem}").main(words[1:])
+    if "MAX_RESTARTS" in environment:  # what `python -m torch.distributed.run` does, without its imports
+        config = LaunchConfig(1, 1, 2, rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="fork",
+                              max_restarts=int(environment["MAX_RESTARTS"]), monitor_interval=0.05)
+        elastic_launch(config, _train)(words)
+    else:
+        _train(words)
+
+
+def _train(words: list[str]) -> None:
+    folder = "tests" if words[0].startswith("toy_") else "training"
+    importlib.import_module(f"{folder}.{Path(words[0]).stem}").main(words[1:])
     print("trackers imported:", [name for name in ("tensorboard", "trackio", "wandb") if name in sys.modules])
 
 

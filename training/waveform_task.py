@@ -13,6 +13,7 @@ from genre_gan.data.cache import FeatureStore
 from genre_gan.generate import GenreGenerator, WaveformModel
 from genre_gan.models.waveform import WaveformDiscriminator, WaveformGANConfig, WaveformGenerator
 from training.batches import Batch, Slices
+from training.gan import frozen
 from training.previews import write_previews
 from training.trainer import Task, Trainer
 
@@ -67,10 +68,9 @@ class WaveformGANTask(Task):
         return {"loss D": loss, "logit real": on_real.mean(), "logit fake": on_fake.mean()}
 
     def _train_generator(self, z: Tensor, labels: Tensor, genre_ids: Tensor) -> dict[str, Tensor]:
-        self.discriminator.requires_grad_(False)
-        loss = F.softplus(-self.discriminator(self.generator(z, labels), genre_ids)).mean()
-        self.trainer.accelerator.backward(loss)
-        self.discriminator.requires_grad_(True)
+        with frozen(self.discriminator):
+            loss = F.softplus(-self.discriminator(self.generator(z, labels), genre_ids)).mean()
+            self.trainer.accelerator.backward(loss)
         self.optimizer_g.step()
         self.optimizer_g.zero_grad()
         return {"loss G": loss}

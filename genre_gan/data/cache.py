@@ -165,18 +165,17 @@ class ContentHashes:
 
     def of(self, tracks: TrackSet, index: int) -> str:
         """The hash of one track's file or bytes; `OSError` for a file that cannot be read."""
-        audio = tracks[index].audio
-        if isinstance(audio, bytes):
-            key, is_settled = f"{tracks.dataset._fingerprint}/{index}", True
+        sound, key = tracks.sound(index), None
+        if isinstance(sound, str):
+            status = os.stat(sound)
+            if time.time() - status.st_mtime > _STILL_CHANGING_S:
+                key = f"{os.path.abspath(sound)}/{status.st_size}/{status.st_mtime_ns}"
         else:
-            status = os.stat(audio)
-            key = f"{os.path.abspath(audio)}/{status.st_size}/{status.st_mtime_ns}"
-            is_settled = time.time() - status.st_mtime > _STILL_CHANGING_S
+            key = getattr(sound, "key", None)
         if key in self._known:
             return self._known[key]
-        data = audio if isinstance(audio, bytes) else Path(audio).read_bytes()
-        digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-        if is_settled:
+        digest = hashlib.blake2b(Path(sound).read_bytes() if isinstance(sound, str) else sound(), digest_size=16).hexdigest()
+        if key is not None:
             self._new[key] = digest
         return digest
 

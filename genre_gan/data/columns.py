@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -90,7 +89,7 @@ def add_dataset(found: Found, dataset: Dataset, split: str, places: Sequence[str
         name = said.get("id") or Path(paths[i] or said.get("file") or "").stem or f"{split or 'track'}.{i:05d}"
         if split and not said.get("id") and not paths[i]:
             name = f"{split}.{i:05d}"
-        audio: str | Callable[[], bytes] = partial(_fetch, dataset, audio_column, i)
+        audio: str | StoredSound = StoredSound(dataset, audio_column, i)
         if not has_sound[i]:
             file = paths[i] and folder / paths[i]
             problem = problem or ("" if file and file.is_file() else f"no such file: {file}" if file else "no sound")
@@ -170,20 +169,31 @@ def _sound_of(dataset: Dataset, column: str) -> tuple[np.ndarray, list[str]]:
     return pc.fill_null(pc.greater(length, 0), False).to_numpy(zero_copy_only=False), [path or "" for path in paths]
 
 
-def _fetch(dataset: Dataset, column: str, index: int) -> bytes:
-    """The sound of one row as the bytes of a file."""
-    import soundfile
+class StoredSound(NamedTuple):
+    """Sound inside a data set; called it gives the bytes of a file."""
 
-    value = dataset[index][column]
-    if isinstance(value, bytes):
-        return value
-    if value.get("bytes"):
-        return value["bytes"]
-    buffer = io.BytesIO()
-    samples = np.asarray(value["array"], np.float32)
-    samples = samples.T if samples.ndim == 2 and samples.shape[0] < samples.shape[1] else samples
-    soundfile.write(buffer, samples, int(value["sampling_rate"]), format="WAV", subtype="FLOAT")
-    return buffer.getvalue()
+    dataset: Dataset
+    column: str
+    index: int
+
+    @property
+    def key(self) -> str:
+        """What changes whenever the sound may have: the fingerprint of the data set, and the place in it."""
+        return f"{self.dataset._fingerprint}/{self.column}/{self.index}"
+
+    def __call__(self) -> bytes:
+        import soundfile
+
+        value = self.dataset[self.index][self.column]
+        if isinstance(value, bytes):
+            return value
+        if value.get("bytes"):
+            return value["bytes"]
+        buffer = io.BytesIO()
+        samples = np.asarray(value["array"], np.float32)
+        samples = samples.T if samples.ndim == 2 and samples.shape[0] < samples.shape[1] else samples
+        soundfile.write(buffer, samples, int(value["sampling_rate"]), format="WAV", subtype="FLOAT")
+        return buffer.getvalue()
 
 
 def _split_of(path: Path) -> str:

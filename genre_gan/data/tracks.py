@@ -87,6 +87,10 @@ class TrackSet(Sequence):
         row = self._rows[int(index)]
         return Track(row.id, row.genre, row.artist, row.split, row.audio if isinstance(row.audio, str) else row.audio())
 
+    def sound(self, index: int) -> str | Callable[[], bytes]:
+        """The path of a track's file, or what gives its bytes, which may have a `key`: see `columns.StoredSound`."""
+        return self._rows[int(index)].audio
+
     def select(self, indices: Iterable[int]) -> TrackSet:
         return TrackSet([self._rows[int(index)] for index in indices], self.skipped, self.remarks)
 

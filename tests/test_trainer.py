@@ -1,0 +1,171 @@
+"""The trainer at work on tasks so small that what they should give can be said."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from torch import nn
+
+from genre_gan.features import FeatureConfig
+from tests import toy_training
+from tests.conftest import write_music_folder
+from training import train_cgan
+from training.batches import Batch
+from training.checkpoints import checkpoints
+from training.gan import frozen, gradient_penalty
+from training.trainer import Trainer, load_features
+from training.waveform_task import WaveformGANTask
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_music_folder(folder / "music", tracks_per_genre=3, duration_s=7.0)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerator(monkeypatch):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    monkeypatch.setattr("training.run_folder.save_figure", lambda figure, path: None)  # drawing takes longer than these trainings
+
+
+@pytest.fixture
+def words(data, tmp_path) -> list[str]:
+    options = ["--data", data / "music", "--cache-dir", data / "cache", "--output-dir", tmp_path / "run", "--num-workers", 0]
+    options += ["--tracker", "none", "--preview-every", 2, "--checkpoint-every", 1, "--max-steps", 3]
+    return [str(option) for option in options]
+
+
+def start(words: list[str], task_class: type = toy_training.ToyTask, parse_args=toy_training.parse_args):
+    """A trainer and its task, ready to fit."""
+    args = parse_args(words)
+    store = load_features(args, FeatureConfig("waveform", segment_s=1.0))
+    trainer = Trainer(args, "test", store)
+    return trainer, task_class(trainer, store)
+
+
+class Regression(toy_training.ToyTask):
+    """The discriminator learns which genre a slice is of: one loss, a mean over rows."""
+
+    def train_step(self, batch: Batch, step: int):
+        level = batch.features[..., 0].unflatten(1, (10, -1)).abs().mean(2)
+        loss = nn.functional.binary_cross_entropy_with_logits(self.discriminator(level)[:, 0], batch.genre_ids.float())
+        self.trainer.accelerator.backward(loss)
+        self.optimizer_d.step()
+        self.optimizer_d.zero_grad()
+        return {"loss": loss}
+
+
+def test_gradients_of_two_batches_make_the_step_of_one_twice_as_large(words):
+    learned = []
+    for options in (["--batch-size", "8"], ["--batch-size", "4", "--gradient-accumulation-steps", "2", "--overwrite"]):
+        trainer, task = start([*words, *options], Regression)
+        trainer.fit(task)
+        learned.append((copy.deepcopy(task.discriminator.state_dict()), [row["loss"] for row in trainer.folder.rows]))
+        AcceleratorState._reset_state(reset_partial_state=True)
+    for name, value in learned[0][0].items():
+        assert torch.allclose(value, learned[1][0][name], atol=1e-6), name
+    assert learned[0][1] == pytest.approx(learned[1][1], abs=1e-5)
+
+
+def test_the_launcher_may_set_precision_and_accumulation_and_arguments_overrule_it(words, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "3")
+    trainer = Trainer(toy_training.parse_args(words), "test")
+    assert trainer.accelerator.mixed_precision == "bf16" and trainer.rows_per_step == 12
+    AcceleratorState._reset_state(reset_partial_state=True)
+    options = ["--overwrite", "--mixed-precision", "no", "--gradient-accumulation-steps", "2"]
+    trainer = Trainer(toy_training.parse_args([*words, *options]), "test")
+    assert trainer.accelerator.mixed_precision == "no" and trainer.rows_per_step == 8
+
+
+def test_the_checkpoint_comes_before_the_preview_and_a_preview_that_fails_only_warns(words, capsys):
+    trainer, task = start(words)
+    seen = []
+
+    def preview(folder: Path):
+        seen.append([path.name for path in checkpoints(trainer.checkpoints)][-1])
+        raise RuntimeError("Expected all tensors to be on the same device")
+
+    task.preview = preview
+    trainer.fit(task)
+    assert seen == ["step-00000002", "step-00000003"]
+    message = "the preview of step 2 failed (RuntimeError: Expected all tensors to be on the same device); the training goes on"
+    assert message in capsys.readouterr().out
+
+
+def test_numbers_of_a_preview_are_logged_and_survive_a_resumption(words, tmp_path):
+    trainer, task = start(words)
+    task.preview = lambda folder: {"accuracy": 0.5}
+    trainer.fit(task)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    trainer, task = start([*words, "--resume", "--max-steps", "5", "--log-every", "1"])
+    trainer.fit(task)
+    rows = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert [(row["step"], row.get("accuracy")) for row in rows] == [(2, 0.5), (3, 0.5), (4, None), (5, None)]
+
+
+def test_an_average_follows_the_weights_and_comes_back_with_a_checkpoint(words):
+    trainer, task = start(words)
+    seen, step = [], task.train_step
+    task.train_step = lambda batch, number: (step(batch, number), seen.append(copy.deepcopy(task.generator.state_dict())))[0]
+    trainer.fit(task)
+    decays = [min(0.9, (1 + n) / (10 + n)) for n in range(3)]
+    for name, value in task.average.module.state_dict().items():
+        expected = seen[0][name]  # the first copies
+        for state, decay in zip(seen[1:], decays[1:], strict=True):
+            expected = decay * expected + (1.0 - decay) * state[name]
+        assert torch.allclose(value, expected, atol=1e-7)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    resumed, again = start([*words, "--resume"])
+    resumed.fit(again)
+    before, after = task.average.state_dict(), again.average.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+@pytest.mark.parametrize(("asked", "rate"), [(0.5, 0.02), (1.0, toy_training.LEARNING_RATE)])
+def test_resumption_keeps_the_rate_of_the_checkpoint_unless_another_is_asked_for(asked, rate, words):
+    trainer, task = start(words)
+    trainer.args.learning_rate = 0.5
+    task.optimizer_d.param_groups[0]["lr"] = 0.02  # a schedule's doing
+    trainer.fit(task)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    trainer, task = start([*words, "--resume"])
+    trainer.args.learning_rate = asked
+    trainer.fit(task)
+    assert task.optimizer_d.param_groups[0]["lr"] == rate
+
+
+@pytest.mark.parametrize("model", ["fcn", "cnn"])
+def test_a_step_touches_no_other_device_than_its_own(model, words):
+    options = [*words, "--model", model, "--segment-s", "1", "--width", "8", "--batch-size", "4"]
+    _, task = start(options, WaveformGANTask, train_cgan.parse_args)
+    batch = next(task.loader.batches(0))
+    for network in (task.generator, task.discriminator):
+        network.to("meta")
+    values = task.train_step(Batch(*[tensor.to("meta") for tensor in batch]), 0)
+    assert values and all(value.device.type == "meta" for value in values.values())
+
+
+def test_frozen_models_get_no_gradients_and_learn_again_afterwards():
+    model = nn.Linear(2, 1)
+    with pytest.raises(ZeroDivisionError), frozen(model):
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+        raise ZeroDivisionError
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_the_penalty_is_the_squared_gradient_and_scaling_does_not_change_it(words):
+    accelerator = Trainer(toy_training.parse_args(words), "test").accelerator
+    weight = torch.tensor([3.0, 4.0], requires_grad=True)
+    inputs = torch.randn(5, 2, requires_grad=True)
+    penalty = gradient_penalty(accelerator, inputs @ weight, inputs)
+    assert penalty.item() == pytest.approx(25.0)
+    penalty.backward()
+    assert torch.allclose(weight.grad, torch.tensor([6.0, 8.0]))
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    assert gradient_penalty(accelerator, inputs @ weight, inputs).item() == pytest.approx(25.0)
