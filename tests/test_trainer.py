@@ -10,10 +10,12 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from genre_gan.features import FeatureConfig
+from genre_gan.pretrained import read_config
 from tests import toy_training
 from tests.conftest import write_music_folder
+from tests.test_stream import write_shards
 from training import train_cgan
-from training.batches import Batch
+from training.batches import Batch, Slices
 from training.checkpoints import checkpoints
 from training.gan import frozen, gradient_penalty
 from training.trainer import Trainer, load_features
@@ -25,6 +27,11 @@ def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     write_music_folder(folder / "music", tracks_per_genre=3, duration_s=7.0)
     return folder
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory) -> Path:
+    return write_shards(tmp_path_factory.mktemp("stream") / "shards")
 
 
 @pytest.fixture(autouse=True)
@@ -140,10 +147,34 @@ def test_resumption_keeps_the_rate_of_the_checkpoint_unless_another_is_asked_for
     assert task.optimizer_d.param_groups[0]["lr"] == rate
 
 
+def waveform_task(trainer: Trainer, store) -> WaveformGANTask:
+    slices = Slices(store, store.segments(), trainer.rows_per_step, trainer.args.seed)
+    return WaveformGANTask(trainer, store.tracks.genres, trainer.loader(slices))
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_a_stream_is_learned_from_and_gone_on_with(n_workers, words, shards, tmp_path):
+    options = [*words[2:], "--data", str(shards), "--streaming", "--model", "fcn", "--segment-s", "1", "--width", "8"]
+    options += ["--batch-size", "4", "--num-workers", str(n_workers), "--preview-every", "100"]
+    train_cgan.main(options)
+    record = json.loads((tmp_path / "run" / "checkpoints" / "step-00000003" / "record.json").read_text())
+    assert sorted(record["positions"][0]) == ["0", "1"][: max(1, n_workers)]
+    AcceleratorState._reset_state(reset_partial_state=True)
+    train_cgan.main([*options, "--resume", "--max-steps", "5"])
+    later = json.loads((tmp_path / "run" / "checkpoints" / "step-00000005" / "record.json").read_text())
+    assert later["positions"] != record["positions"]
+    assert read_config(tmp_path / "run" / "model")["training"]["steps"] == 5
+
+
+def test_a_stream_needs_to_know_where_it_ends(words):
+    with pytest.raises(SystemExit, match="--streaming needs --max-steps and one --data"):
+        train_cgan.main([*words[:-2], "--streaming", "--model", "fcn"])
+
+
 @pytest.mark.parametrize("model", ["fcn", "cnn"])
 def test_a_step_touches_no_other_device_than_its_own(model, words):
     options = [*words, "--model", model, "--segment-s", "1", "--width", "8", "--batch-size", "4"]
-    _, task = start(options, WaveformGANTask, train_cgan.parse_args)
+    _, task = start(options, waveform_task, train_cgan.parse_args)
     batch = next(task.loader.batches(0))
     for network in (task.generator, task.discriminator):
         network.to("meta")

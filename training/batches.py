@@ -17,11 +17,13 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.data_loader import prepare_data_loader
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from genre_gan.data.cache import FeatureStore, LatentStore, Segments
 from genre_gan.data.splits import Split, split_segments, split_tracks
+from genre_gan.data.stream import SliceStream
 from training.arguments import TrainingError
 
 
@@ -163,10 +165,55 @@ class Loader:
     def steps_per_epoch(self) -> int:
         return self.source.steps_per_epoch
 
+    positions = None  # those of a stream
+
     def batches(self, first_step: int) -> Iterator[Batch]:
         """Without end, from the first batch of a step on."""
         self._sampler.first_step = first_step
         return iter(self._loader)
+
+
+class StreamLoader:
+    """The batches of a stream, whose rank is this process; where the workers are in it can be kept and gone back to."""
+
+    steps_per_epoch = None
+
+    def __init__(self, stream: SliceStream, accelerator: Accelerator, args: argparse.Namespace):
+        self.stream, self.accelerator, self.args = stream, accelerator, args
+        self.positions: dict[str, str] = {}  # by worker, as JSON has it
+
+    def batches(self, first_step: int) -> Iterator[Batch]:
+        """Without end, from the positions on; the noise depends on the step too."""
+        n_processes, rank = self.accelerator.num_processes, self.accelerator.process_index
+        rows = _StreamedRows(self.stream, self.args.batch_size // n_processes, self.positions, [self.args.seed, rank, first_step])
+        loader = prepare_data_loader(
+            DataLoader(rows, batch_size=None, num_workers=self.args.num_workers, worker_init_fn=_detach),
+            self.accelerator.device,
+            num_processes=1,  # the stream is divided already
+            process_index=0,
+            put_on_device=True,
+        )
+        for batch, worker, position in loader:  # the batch first: accelerate looks there for its size
+            self.positions[str(worker)] = position
+            yield batch
+
+
+class _StreamedRows(torch.utils.data.IterableDataset):
+    def __init__(self, stream: SliceStream, n_rows: int, positions: dict[str, str], seed: list[int]):
+        self.stream, self.n_rows, self.positions, self.seed = stream, n_rows, positions, seed
+
+    def __iter__(self) -> Iterator[tuple[Batch, int, str]]:
+        info = torch.utils.data.get_worker_info()
+        worker, n_workers = (0, 1) if info is None else (info.id, info.num_workers)
+        pairs = self.stream.from_position(self.positions.get(str(worker), ""), worker, n_workers)
+        for number in itertools.count():
+            rows = list(itertools.islice(pairs, self.n_rows))
+            if len(rows) < self.n_rows:
+                return
+            features, n_frames, genre_ids = zip(*(item for item, _ in rows), strict=True)
+            keys = np.random.SeedSequence([*self.seed, worker, number]).generate_state(self.n_rows, np.uint64).view(np.int64)
+            batch = Batch(torch.stack(features), torch.tensor(n_frames), torch.tensor(genre_ids), torch.from_numpy(keys))
+            yield batch, worker, rows[-1][1]
 
 
 class _Sampler:

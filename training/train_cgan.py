@@ -19,17 +19,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
 
-import numpy as np
 
 from genre_gan.data.cache import LatentStore
-from genre_gan.data.splits import Split, split_tracks
+from genre_gan.data.splits import split_tracks
 from genre_gan.features import FeatureConfig
 from genre_gan.hub import packaged_weights
 from genre_gan.models.autoencoder import Autoencoder
 from genre_gan.models.judge import LatentJudge
 from genre_gan.models.vocoder import Vocoder
 from genre_gan.models.waveform import ACTIVATIONS, MODELS
-from training.arguments import add_common_arguments, positive_int, run_script
+from training.arguments import add_common_arguments, add_streaming_argument, positive_int, run_script
+from training.batches import Slices, StreamLoader
 from training.latent_task import SPEEDS, LatentGANTask
 from training.loop import Run, save_and_push, training_record
 from training.trainer import Trainer, load_features
@@ -60,11 +60,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     length = waveform.add_mutually_exclusive_group()
     length.add_argument("--segment-s", type=float, default=4.0, help="length of a slice in seconds (default: %(default)s)")
     length.add_argument("--whole-track", action="store_true", help=f"{WHOLE_TRACK_S:g} s; shorter tracks end in silence")
+    add_streaming_argument(waveform)
     waveform.add_argument("--latent-dim", type=positive_int, default=100, help="size of z (default: %(default)s)")
     waveform.add_argument("--output-activation", choices=ACTIVATIONS, default="none", help="(default: %(default)s)")
     args = parser.parse_args(argv)
     if args.segment_s < 1.0:
         parser.error(f"--segment-s must be at least 1, got {args.segment_s:g}")
+    if args.streaming and args.model == "mel":
+        parser.error("--streaming is for --model fcn and cnn")
     for name, value in DEFAULTS[args.model].items():
         if getattr(args, name) is None:
             setattr(args, name, value)
@@ -73,12 +76,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def train_waveform(args: argparse.Namespace) -> None:
     segment_s = WHOLE_TRACK_S if args.whole_track else args.segment_s
-    store = load_features(args, FeatureConfig("waveform", segment_s=segment_s, min_segment_s=1.0 if args.whole_track else None))
+    config = FeatureConfig("waveform", segment_s=segment_s, min_segment_s=1.0 if args.whole_track else None)
+    store = None if args.streaming else load_features(args, config)
     trainer = Trainer(args, "cgan", store)
-    task = WaveformGANTask(trainer, store)
+    if store is None:
+        stream = trainer.open_stream(config)
+        genres, loader = stream.genres, StreamLoader(stream, trainer.accelerator, args)
+    else:
+        slices = Slices(store, store.segments(), trainer.rows_per_step, args.seed)
+        genres, loader = store.tracks.genres, trainer.loader(slices)
+    task = WaveformGANTask(trainer, genres, loader)
     trainer.fit(task)
-    everything = Split("none: trained on all tracks", np.arange(len(store.tracks)), np.zeros(0, np.int64), leaks=False)
-    task.trained.generator.training_record = trainer.record(store, everything, task.loader)
+    task.trained.generator.training_record = trainer.record(loader, store, "none: trained on all tracks")
     trainer.finish(task.trained.save_pretrained)
 
 

@@ -55,6 +55,7 @@ from accelerate.utils import (
     DistributedType,
     ProjectConfiguration,
     broadcast_object_list,
+    gather_object,
     parse_flag_from_env,
 )
 from torch import Tensor, nn
@@ -63,11 +64,11 @@ from tqdm.auto import tqdm
 
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
-from genre_gan.data.splits import Split
+from genre_gan.data.stream import SliceStream
 from genre_gan.features import FeatureConfig
 from genre_gan.hub import push_model_folder
 from training.arguments import TrainingError, launch_command
-from training.batches import Batch, Loader, Source, check_batch_size
+from training.batches import Batch, Loader, Source, StreamLoader, check_batch_size
 from training.checkpoints import newest_checkpoint, write_checkpoint
 from training.run_folder import RunFolder, check_run
 
@@ -81,7 +82,7 @@ _ONE_SIGNAL_S = 2.0
 class Task:
     """What a script trains; see this module's docstring."""
 
-    loader: Loader
+    loader: Loader | StreamLoader
 
     def train_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Learn from a batch, and return what to log, as tensors that nobody has waited for."""
@@ -179,8 +180,17 @@ class Trainer:
         """The batches of a source, divided among the processes and moved to the device."""
         return Loader(source, self.accelerator, self.args)
 
-    def n_steps(self, loader: Loader) -> int:
+    def open_stream(self, config: FeatureConfig) -> SliceStream:
+        """This process's part of the stream that the arguments name."""
+        args, rank = self.args, self.accelerator.process_index
+        if args.data is None or len(args.data) != 1 or args.max_steps is None:
+            raise TrainingError("--streaming needs --max-steps and one --data: a folder of parquet files or a Hub data set")
+        return SliceStream(args.data[0], config, genres=args.genres, rank=rank, n_ranks=self.n_processes, seed=args.seed)
+
+    def n_steps(self, loader: Loader | StreamLoader) -> int:
         """Steps that `--epochs` and `--max-steps` allow."""
+        if loader.steps_per_epoch is None:
+            return self.args.max_steps
         n_steps = self.args.epochs * loader.steps_per_epoch
         return n_steps if self.args.max_steps is None else min(n_steps, self.args.max_steps)
 
@@ -192,7 +202,7 @@ class Trainer:
             SystemExit: a signal stopped the training; a checkpoint was saved, and how to go on was said.
         """
         n_steps = self.n_steps(task.loader)
-        first = self._load_checkpoint() if self.resume else 0
+        first = self._load_checkpoint(task.loader) if self.resume else 0
         if self.is_main:
             self.folder.open(self.accelerator, self.name, first)
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -238,7 +248,7 @@ class Trainer:
         asks = self.n_processes == 1 or self.device.type == "cpu" or done % args.log_every == 0 or last
         stop = self._signal_of_any() if asks else 0
         if done % args.checkpoint_every == 0 or last or stop:
-            self._save_checkpoint(done)
+            self._save_checkpoint(task.loader, done)
         if stop and not last:
             self.say(f"stopped by {signal.Signals(stop).name} after step {done}; go on with:\n  {self.command} --resume")
             raise SystemExit(128 + stop)
@@ -293,17 +303,19 @@ class Trainer:
         except Exception as error:
             self.say(f"the preview of step {step} failed ({type(error).__name__}: {error}); the training goes on")
 
-    def _save_checkpoint(self, step: int) -> None:
+    def _save_checkpoint(self, loader: Loader | StreamLoader, step: int) -> None:
         tensors = [tensor for model in self._models for tensor in self.unwrap(model).state_dict().values()]
         if not all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point()):
             self._diverged(f"the weights after step {step} are not finite numbers")
+        positions = gather_object([loader.positions])  # of each process in its stream
         if self.is_main:
             self.folder.write_history()
-            notes = {"data": self._data_digest, "learning_rate": getattr(self.args, "learning_rate", None)}
+            rate = getattr(self.args, "learning_rate", None)
+            notes = {"data": self._data_digest, "learning_rate": rate, "positions": positions}
             with _plain_names(self):
                 write_checkpoint(self.accelerator, self.checkpoints, step, notes, self.args.keep_checkpoints)
 
-    def _load_checkpoint(self) -> int:
+    def _load_checkpoint(self, loader: Loader | StreamLoader) -> int:
         """Restore the newest whole checkpoint, which the main process finds for all, and return its step; 0 for none."""
         found = [newest_checkpoint(self.checkpoints, self.say) if self.is_main else None]
         if self.n_processes > 1:
@@ -326,6 +338,8 @@ class Trainer:
             for optimizer, before in zip(self._optimizers, rates, strict=True):
                 for group, rate in zip(optimizer.param_groups, before, strict=True):
                     group["lr"] = rate
+        if loader.positions is not None and len(record["positions"]) == self.n_processes:  # else the stream begins anew
+            loader.positions.update(record["positions"][self.accelerator.process_index])
         self.say(f"resumed from step {record['step']}")
         return record["step"]
 
@@ -342,19 +356,20 @@ class Trainer:
                 f"last good checkpoint stands in {self.checkpoints}, go on with:\n  {self.command} --resume"
             ) from error
 
-    def record(self, store: FeatureStore, split: Split, loader: Loader) -> dict:
-        """What a finished model says of its origin."""
-        genres = store.tracks.genre_names
-        return {
+    def record(self, loader: Loader | StreamLoader, store: FeatureStore | None, split: str) -> dict:
+        """What a finished model says of its origin; without a store it learned from a stream."""
+        record = {
             "command": self.command,
             "data": [Path(source).name if Path(source).exists() else source for source in self.args.data or [DEFAULT_DATASET]],
-            "tracks": len(store.tracks),
-            "skipped": len(store.skipped),
-            "tracks_per_genre": {genre: genres.count(genre) for genre in store.tracks.genres},
-            "split": split.protocol + (" (slices of a track on both sides)" if split.leaks else ""),
+            "split": split,
             "steps": self.n_steps(loader),
             "seed": self.args.seed,
         }
+        if store is not None:
+            genres = store.tracks.genre_names
+            record |= {"tracks": len(store.tracks), "skipped": len(store.skipped)}
+            record |= {"tracks_per_genre": {genre: genres.count(genre) for genre in store.tracks.genres}}
+        return record
 
     def finish(self, save_pretrained: Callable[[Path], Path]) -> None:
         """Write the finished model into the run's folder, upload it where the arguments say so, and part."""

@@ -9,10 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genre_gan.audio import SAMPLE_RATE_HZ
-from genre_gan.data.cache import FeatureStore
 from genre_gan.generate import GenreGenerator, WaveformModel
 from genre_gan.models.waveform import WaveformDiscriminator, WaveformGANConfig, WaveformGenerator
-from training.batches import Batch, Slices
+from training.batches import Batch, Loader, StreamLoader
 from training.gan import frozen
 from training.previews import write_previews
 from training.trainer import Task, Trainer
@@ -25,9 +24,9 @@ COLLAPSE_LOGIT_GAP = 15.0
 class WaveformGANTask(Task):
     """Each step: generate fakes, train D on real and fake, then train G (the report's order)."""
 
-    def __init__(self, trainer: Trainer, store: FeatureStore):
+    def __init__(self, trainer: Trainer, genres: tuple[str, ...], loader: Loader | StreamLoader):
         args = trainer.args
-        self.trainer, self.genres = trainer, store.tracks.genres
+        self.trainer, self.genres, self.loader = trainer, genres, loader
         length_s = WHOLE_TRACK_S if args.whole_track else args.segment_s
         self.config = WaveformGANConfig(
             model=args.model,
@@ -45,7 +44,6 @@ class WaveformGANTask(Task):
             torch.optim.Adam(generator.parameters(), args.learning_rate, betas=(0.5, 0.999)),
             torch.optim.Adam(discriminator.parameters(), args.learning_rate, betas=(0.5, 0.999)),
         )
-        self.loader = trainer.loader(Slices(store, store.segments(), trainer.rows_per_step, args.seed))
         self._warned = False
 
     def train_step(self, batch: Batch, step: int) -> dict[str, Tensor]:

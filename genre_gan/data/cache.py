@@ -112,23 +112,12 @@ class FeatureStore:
     def segments(self, tracks: np.ndarray | None = None) -> Segments:
         """Slice tracks (all, or these indices) by the config's `segment_s`; whole tracks where it is None."""
         chosen = np.arange(len(self.tracks)) if tracks is None else np.asarray(tracks)
-        length, minimum = self.config.segment_frames, self.config.min_segment_frames
-        rows = [row for track in chosen for row in self._slice(int(track), length, minimum)]
+        rows = [(int(track), *place) for track in chosen for place in slices(int(self.n_frames[track]), self.config)]
         if not rows:
             shortest_s = self.config.min_segment_s or self.config.segment_s
             raise DataError(f"no track is as long as min_segment_s ({shortest_s} s): use a smaller one")
         track, start, n_frames = np.array(rows, dtype=np.int64).T
         return Segments(track, start, n_frames)
-
-    def _slice(self, track: int, length: int | None, minimum: int | None) -> Iterator[tuple[int, int, int]]:
-        total = int(self.n_frames[track])
-        if length is None:
-            yield track, 0, total
-            return
-        for start in range(0, total, length):
-            n_frames = min(length, total - start)
-            if n_frames >= minimum:
-                yield track, start, n_frames
 
     def content_key(self, track: int) -> str:
         """A name for a track's content, the same wherever its file lies."""
@@ -143,10 +132,19 @@ class FeatureStore:
             if not path.exists():
                 samples = load_audio(tracks[index].audio, self.config.sample_rate_hz).samples
                 check_usable(samples, self.config.sample_rate_hz)
-                _save_array(path, _compute(samples, extractor))
+                _save_array(path, compute(samples, extractor))
         except (AudioError, OSError) as error:
             return Skipped(tracks.ids[index], str(error))
         return path
+
+
+def slices(n_frames: int, config: FeatureConfig) -> Iterator[tuple[int, int]]:
+    """Start and length of each slice of a track of `n_frames`, by the config's `segment_s`; one slice where that is None."""
+    length = config.segment_frames or n_frames
+    for start in range(0, n_frames, length):
+        part = min(length, n_frames - start)
+        if part >= (config.min_segment_frames or 1):
+            yield start, part
 
 
 class ContentHashes:
@@ -279,7 +277,7 @@ def check_usable(samples: np.ndarray, sample_rate_hz: int) -> None:
 
 
 @torch.no_grad()
-def _compute(samples: np.ndarray, extractor: FeatureExtractor) -> np.ndarray:
+def compute(samples: np.ndarray, extractor: FeatureExtractor) -> np.ndarray:
     if extractor.config.name == "waveform":
         return np.round(np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16)[:, None]
     return extractor(torch.from_numpy(samples)[None])[0].numpy()

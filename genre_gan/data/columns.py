@@ -6,8 +6,9 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from genre_gan.data.tables import (
 from genre_gan.data.tracks import DataError, Found, Row, Skipped
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
 
 _SOUND_COLUMNS = (*FILE_COLUMNS[:8], "audio", "wav", "mp3", "sound")
 _ARRAY_FIELDS = {"array", "sampling_rate"}
@@ -74,6 +75,23 @@ def from_saved(path: Path) -> Found:
     return found
 
 
+def stream_rows(dataset: IterableDataset, folder: Path) -> tuple[IterableDataset, tuple[str, ...]]:
+    """A stream's rows as `sound`, the bytes of a file, `genre`, and `problem` where one is missing; and its declared classes."""
+    audio_column, genre_column = _audio_column(dataset, folder), _genre_column(dataset, folder)
+    classes = _class_names(dataset, genre_column)
+    dataset = _undecoded(dataset, audio_column)
+
+    def read(row: dict[str, Any]) -> dict[str, Any]:
+        genre, problem = read_genre(_named(row[genre_column], classes))
+        value = row[audio_column]
+        has_sound = bool(value) and (isinstance(value, bytes) or bool(value.get("bytes")) or value.get("array") is not None)
+        problem = problem or ("" if has_sound else "no sound")
+        return {"sound": _file_bytes(value) if has_sound else b"", "genre": genre, "problem": problem}
+
+    names = [read_genre(name)[0] for name in classes]
+    return dataset.map(read, remove_columns=dataset.column_names), tuple(name for name in names if name)
+
+
 def add_dataset(found: Found, dataset: Dataset, split: str, places: Sequence[str], folder: Path) -> None:
     """Add the rows of `dataset` to `found`; `places` names them for messages, and paths are relative to `folder`."""
     audio_column, genre_column = _audio_column(dataset, folder), _genre_column(dataset, folder)
@@ -101,7 +119,7 @@ def add_dataset(found: Found, dataset: Dataset, split: str, places: Sequence[str
         found.rows.append(Row(name, genre, said.get("artist", ""), SPLITS.get(row_split, row_split) or split, audio))
 
 
-def _audio_column(dataset: Dataset, folder: Path) -> str:
+def _audio_column(dataset: Dataset | IterableDataset, folder: Path) -> str:
     from datasets import Audio
 
     features = dataset.features
@@ -119,7 +137,7 @@ def _audio_column(dataset: Dataset, folder: Path) -> str:
     raise DataError(f"{folder} has no column of sound; its columns: {', '.join(features) or 'none'}")
 
 
-def _genre_column(dataset: Dataset, folder: Path) -> str:
+def _genre_column(dataset: Dataset | IterableDataset, folder: Path) -> str:
     from datasets import ClassLabel
 
     column = find_column({name.lower(): name for name in dataset.column_names}, GENRE_COLUMNS)
@@ -131,23 +149,31 @@ def _genre_column(dataset: Dataset, folder: Path) -> str:
     return column
 
 
-def _undecoded(dataset: Dataset, column: str) -> Dataset:
+def _undecoded(dataset: Any, column: str) -> Any:
     from datasets import Audio
 
     return dataset.cast_column(column, Audio(decode=False)) if isinstance(dataset.features[column], Audio) else dataset
 
 
-def _genres(dataset: Dataset, column: str) -> tuple[list[str], list[str]]:
-    """The genre of each row, and why it has none; numbers of classes become their names."""
+def _class_names(dataset: Dataset | IterableDataset, column: str) -> list[str]:
+    """The names of a column's classes; none where it holds no numbers of classes."""
     feature = dataset.features[column]
-    classes = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
+    return list(getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None) or ())
 
-    def named(value: Any) -> Any:
-        if isinstance(value, list):
-            return [named(item) for item in value]
-        return classes[value] if classes and value is not None and 0 <= value < len(classes) else None if classes else value
 
-    pairs = [read_genre(named(value)) for value in dataset.select_columns([column])[column][:]]
+def _named(value: Any, classes: Sequence[str]) -> Any:
+    """A cell with numbers of classes, or lists of them, replaced by their names."""
+    if isinstance(value, list):
+        return [_named(item, classes) for item in value]
+    if not classes:
+        return value
+    return classes[value] if value is not None and 0 <= value < len(classes) else None
+
+
+def _genres(dataset: Dataset, column: str) -> tuple[list[str], list[str]]:
+    """The genre of each row, and why it has none."""
+    classes = _class_names(dataset, column)
+    pairs = [read_genre(_named(value, classes)) for value in dataset.select_columns([column])[column][:]]
     return [genre for genre, _ in pairs], [problem for _, problem in pairs]
 
 
@@ -169,31 +195,36 @@ def _sound_of(dataset: Dataset, column: str) -> tuple[np.ndarray, list[str]]:
     return pc.fill_null(pc.greater(length, 0), False).to_numpy(zero_copy_only=False), [path or "" for path in paths]
 
 
-class StoredSound(NamedTuple):
+@dataclass(frozen=True)
+class StoredSound:
     """Sound inside a data set; called it gives the bytes of a file."""
 
     dataset: Dataset
     column: str
-    index: int
+    row: int
 
     @property
     def key(self) -> str:
         """What changes whenever the sound may have: the fingerprint of the data set, and the place in it."""
-        return f"{self.dataset._fingerprint}/{self.column}/{self.index}"
+        return f"{self.dataset._fingerprint}/{self.column}/{self.row}"
 
     def __call__(self) -> bytes:
-        import soundfile
+        return _file_bytes(self.dataset[self.row][self.column])
 
-        value = self.dataset[self.index][self.column]
-        if isinstance(value, bytes):
-            return value
-        if value.get("bytes"):
-            return value["bytes"]
-        buffer = io.BytesIO()
-        samples = np.asarray(value["array"], np.float32)
-        samples = samples.T if samples.ndim == 2 and samples.shape[0] < samples.shape[1] else samples
-        soundfile.write(buffer, samples, int(value["sampling_rate"]), format="WAV", subtype="FLOAT")
-        return buffer.getvalue()
+
+def _file_bytes(value: Any) -> bytes:
+    """A cell of sound as the bytes of a file."""
+    import soundfile
+
+    if isinstance(value, bytes):
+        return value
+    if value.get("bytes"):
+        return value["bytes"]
+    buffer = io.BytesIO()
+    samples = np.asarray(value["array"], np.float32)
+    samples = samples.T if samples.ndim == 2 and samples.shape[0] < samples.shape[1] else samples
+    soundfile.write(buffer, samples, int(value["sampling_rate"]), format="WAV", subtype="FLOAT")
+    return buffer.getvalue()
 
 
 def _split_of(path: Path) -> str:
