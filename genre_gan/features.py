@@ -28,6 +28,7 @@ class FeatureConfig:
         sample_rate_hz: rate of the samples that go in.
         n_fft, hop_length: of the short-time Fourier transform, in samples. `decibel` and `waveform` use no transform.
         n_mels, n_mfcc: numbers of mel bands and of cepstral coefficients.
+        htk: space the bands by HTK's formula, which is nearly logarithmic from 700 Hz on; else by Slaney's, linear up to 1 kHz.
         threshold_db: of `decibel`.
         segment_s: length of a slice in seconds; None leaves tracks whole.
         min_segment_s: a track's last slice counts only if it is at least this long; None means `segment_s`.
@@ -39,6 +40,7 @@ class FeatureConfig:
     hop_length: int = 512
     n_mels: int = 128
     n_mfcc: int = 13
+    htk: bool = False
     threshold_db: float = -60.0
     segment_s: float | None = None
     min_segment_s: float | None = None
@@ -48,7 +50,7 @@ class FeatureConfig:
             raise ValueError(f"feature name must be one of {', '.join(FEATURE_NAMES)}, got {self.name!r}")
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, (int, float)) and field.name != "threshold_db" and not value > 0:
+            if isinstance(value, (int, float)) and field.name not in ("threshold_db", "htk") and not value > 0:
                 raise ValueError(f"{field.name} must be above 0, got {value!r}")
         if self.n_mfcc > self.n_mels:
             raise ValueError(f"n_mfcc must be at most n_mels ({self.n_mels}), got {self.n_mfcc}")
@@ -98,9 +100,7 @@ class FeatureExtractor(nn.Module):
         self.config = config
         if config.name in ("decibel", "waveform"):
             return
-        from librosa.filters import mel
-
-        filters = torch.from_numpy(mel(sr=config.sample_rate_hz, n_fft=config.n_fft, n_mels=config.n_mels))
+        filters = mel_filters(config)
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
         self._bin_ranges = []
         for group, bands in enumerate(filters.split(math.ceil(config.n_mels / _BAND_GROUPS))):
@@ -147,6 +147,13 @@ class FeatureExtractor(nn.Module):
         padding = -level_db.shape[1] % self.config.hop_length
         level_db = nn.functional.pad(level_db, (0, padding))
         return level_db.unflatten(1, (-1, self.config.hop_length))
+
+
+def mel_filters(config: FeatureConfig) -> Tensor:
+    """librosa's mel filters at these settings, Tensor[n_mels x n_bins]."""
+    from librosa.filters import mel
+
+    return torch.from_numpy(mel(sr=config.sample_rate_hz, n_fft=config.n_fft, n_mels=config.n_mels, htk=config.htk))
 
 
 def dct_matrix(n_mels: int, n_mfcc: int) -> Tensor:

@@ -76,7 +76,7 @@ class GeneratorModel(Protocol):
         """Write a folder from which `GenreGenerator.from_pretrained` loads the model."""
 
 
-_MODELS: dict[str, type[SpectralModel] | type[WaveformModel]] = {"latent-gan": SpectralModel, "waveform-gan": WaveformModel}
+_MODELS: dict[str, type[SpectralModel] | type[WaveformModel]] = {"spectral-gan": SpectralModel, "waveform-gan": WaveformModel}
 
 
 class GenreGenerator:

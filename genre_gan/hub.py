@@ -147,7 +147,7 @@ def push_model_folder(
 ) -> str:
     """Upload a model folder with a model card in one commit, creating the repository if needed, and return its address.
 
-    The models in its subfolders (a generator's vocoder and autoencoder) go along. From the folder of the run that trained it
+    The models in its subfolders (a generator's codec) go along. From the folder of the run that trained it
     come the picture of its learning curve and the newest previews, where they are.
 
     Args:
@@ -195,7 +195,7 @@ def _run_folder(folder: Path) -> Path:
 def newest_previews(folder: Path) -> dict[str, Path]:
     """The newest preview clip of each genre, `{"blues.wav": path}`, from the run that trained the model in `folder`.
 
-    Nothing else that lies there: a vocoder's previews are recordings that others own.
+    Nothing else that lies there: it may be recordings that others own.
     """
     genres = read_config(folder)["model"].get("genres", ())
     steps = sorted((_run_folder(folder) / "previews").glob("step-*"))

@@ -13,6 +13,7 @@ from genre_gan.files import file_names
 
 _LICENCES = {
     "gtzan": "GTZAN states no licence: use for research",
+    "mer4q": "the clips of Panda's 4Q set state no licence: use for research",
     "emotify": "Emotify is CC BY-NC-SA: non-commercial use, with attribution, under the same terms",
 }
 
@@ -50,16 +51,7 @@ _CLASSIFIER = _Kind(
 
 print(GenreClassifier.from_pretrained("{repo_id}"{revision}).classify("song.mp3").probabilities)''',
 )
-_PART = _Kind(
-    None,
-    ("audio-to-audio",),
-    "A part of a genre-gan generator: it carries spectrograms of music to another form and back, or to sound.",
-    "It is of use together with the spectrogram settings in `config.json`, for music like that which it learned from.",
-    '''from genre_gan.hub import resolve_model_folder
-
-folder = resolve_model_folder("{repo_id}"{revision})  # its model class has `load(folder)`''',
-)
-_KINDS = {"lstm": _CLASSIFIER, "vocoder": _PART, "autoencoder": _PART}
+_KINDS = {"lstm": _CLASSIFIER}
 _WAVEFORM_LIMITS = (
     " It works on the raw waveform and its discriminator wins early, as in the coursework report that it repeats: expect noise "
     "with a rhythm."

@@ -102,7 +102,7 @@ def printed(main: Callable, *argv: object) -> str:
 
 
 def samples_of(source: str, revision: str | None = None) -> np.ndarray:
-    """A clip, made on one thread: several add up in another order, which an untrained vocoder's phases blow up."""
+    """A clip, made on one thread: several add up in another order, which phases that accumulate blow up."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -167,7 +167,7 @@ def generator(tmp_path) -> Path:
 def test_a_push_brings_model_parts_samples_and_card_and_one_id_brings_them_back(hub, client, generator):
     assert client(push_model_folder, generator, "anna/mel") == f"{hub.url}/anna/mel"
     files = hub.files("anna/mel")
-    parts = {f"{part}{name}" for part in ("", "autoencoder/", "judge/", "vocoder/") for name in ("config.json", "model.safetensors")}
+    parts = {f"{part}{name}" for part in ("", "codec/") for name in ("config.json", "model.safetensors")}
     assert set(files) == parts | {"README.md", "learning_curve.png", "samples/blues.wav", "samples/metal.wav"}
     assert files["samples/blues.wav"] == b"newblues.wav"
     assert len(hub.repos["model", "anna/mel"].branches["main"]) == 2
@@ -186,7 +186,7 @@ def test_the_card_says_what_people_need(hub, client, generator):
     assert result["dataset"] == {"name": "gtzan (artist)", "type": "gtzan", "split": "valid"}
     for needed in (
         "python training/train_cgan.py --data genres", "blues 5, metal 5", "GTZAN states no licence", "## Limits",
-        "| valid | number of clips | 40 |", 'GenreGenerator.from_pretrained("anna/fcn")', "hf download anna/fcn", "vocoder",
+        "| valid | number of clips | 40 |", 'GenreGenerator.from_pretrained("anna/fcn")', "hf download anna/fcn", "codec",
         f"{hub.url}/anna/fcn/resolve/main/samples/blues.wav", f"{hub.url}/anna/fcn/resolve/main/learning_curve.png",
     ):
         assert needed in text, needed
@@ -206,12 +206,11 @@ def test_only_changes_are_committed_and_each_revision_can_be_had(hub, client, ge
     client(push_model_folder, generator, "anna/fcn")
     assert len(commits) == 3  # made, pushed, by hand; the second push changed nothing
     old = samples_of(generator)
-    shutil.rmtree(generator / "autoencoder")
-    shutil.rmtree(generator / "vocoder")
+    shutil.rmtree(generator / "codec")
     WaveformGenerator(tiny_gan(width=8)).save_pretrained(generator)
     client(push_model_folder, generator, "anna/fcn")
     assert len(commits) == 4
-    assert "NOTES.md" in hub.files("anna/fcn") and not any("vocoder/" in path for path in hub.files("anna/fcn"))
+    assert "NOTES.md" in hub.files("anna/fcn") and not any("codec/" in path for path in hub.files("anna/fcn"))
     assert sound_alike(client(samples_of, "anna/fcn"), samples_of(generator))
     assert sound_alike(client(samples_of, "anna/fcn", commits[1].sha), old)
     WaveformGenerator(tiny_gan(width=12)).save_pretrained(generator)
@@ -286,7 +285,7 @@ def test_a_pull_that_cannot_be_is_explained(hub, client, generator):
     for repo_id, token in (("anna/nothing", ANNA), ("anna/private", BEN), ("anna/private", None)):
         with pytest.raises(ModelError, match="no Hub model '.*', or no right to read it"):
             client(samples_of, repo_id, token=token)
-    with pytest.raises(ModelError, match="family 'latent-gan', wanted 'lstm'"):
+    with pytest.raises(ModelError, match="family 'spectral-gan', wanted 'lstm'"):
         client(probabilities_of, "anna/private")
     with hub.down(), pytest.raises(ModelError, match="the Hub cannot be reached, and its cache has no such model"):
         client(samples_of, "anna/other")

@@ -41,7 +41,7 @@ def test_a_killed_run_ends_like_one_that_was_not_to_the_bit(kind, data, tmp_path
     assert_same(newest_state(tmp_path / "whole"), newest_state(tmp_path / "run"))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in TINY_OLD if kind != "judge"])  # whose ranks draw dropout of their own
+@pytest.mark.parametrize("kind", TINY_OLD)
 def test_two_processes_train_like_one(kind, data, tmp_path):
     # A hinge loss whose terms are all active gives biases a gradient of zero, but for rounding, which Adam would blow up to
     # full steps; so its epsilon is larger here, in both runs. The LSTM draws dropout for each rank, so it goes without.

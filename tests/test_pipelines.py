@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from genre_gan import AudioError, Clip, GenreClassifier, GenreGenerator, load_audio
-from genre_gan.features import FeatureExtractor
+from genre_gan.features import FeatureConfig
 from genre_gan.genres import GENRES
 from genre_gan.loudness import integrated_lufs, true_peak_db
+from genre_gan.models.codec import Codec, CodecConfig
 from genre_gan.models.lstm import GenreLSTM
-from genre_gan.models.vocoder import Vocoder, VocoderConfig, normalize_log_mel
 from genre_gan.models.waveform import WaveformGenerator
 from genre_gan.pretrained import ModelError
 from genre_gan.recipe import Recipe, RecipeError, RecipeWarning
-from genre_gan.spectral import MAX_LEVEL_DB, N_CANDIDATES
+from genre_gan.spectral import SpectralModel
 from genre_gan.waveform import WaveformModel
 from tests.conftest import synthesize
 from tests.test_models import TINY_LSTM, tiny_gan, tiny_spectral_model
@@ -45,71 +45,56 @@ def test_a_longer_clip_begins_as_a_shorter_one_up_to_its_fade(generator, duratio
     assert np.abs(longer.samples[n_same:]).max() > 0.01
 
 
-def test_spectral_chunks_have_no_seams(monkeypatch):
-    model = tiny_spectral_model()
-    latents = torch.randn(1, 96, 4, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        monkeypatch.setattr("genre_gan.spectral._FIRST_CHUNK_FRAMES", 96)
-        (whole,) = model.render(latents, 96)
-        monkeypatch.setattr("genre_gan.spectral._FIRST_CHUNK_FRAMES", 16)
-        monkeypatch.setattr("genre_gan.spectral._CHUNK_FRAMES", 20)
-        parts = list(model.render(latents, 96))
-    assert len(parts) == 5
-    assert np.allclose(np.concatenate(parts), whole, atol=1e-3 * np.abs(whole).max())
-
-
-def test_levels_are_set_before_any_sound_is_made():
-    model = tiny_spectral_model()
-    model.vocoder = Vocoder(VocoderConfig(dim=8, hidden_dim=8, n_layers=1)).eval()
-    samples = torch.from_numpy(synthesize(220.0, 2.0, 4.0, seed=0))
-    log_mel = normalize_log_mel(FeatureExtractor(model.vocoder.config.features)(samples[None]))
-    level_db = model.vocoder.estimate_level_db(log_mel)
-    frames = samples.unfold(0, 1024, 256)  # the first of them is the third of the padded ones
-    expected_db = 20.0 * frames.square().mul(model.vocoder.window.square()).sum(1).div(model.vocoder.window.square().sum()).sqrt().log10()
-    assert (level_db[0, 2 : 2 + len(frames)] - expected_db).abs().median() < 1.0
-
-    louder = model._set_level(log_mel, 20.0)
-    assert model.vocoder.estimate_level_db(louder).max() <= MAX_LEVEL_DB + 0.1
-    assert torch.allclose(louder.diff(dim=2), log_mel.diff(dim=2), atol=1e-4)  # whole frames move
-
-
 def recipe_of(genre: str, seed: int, **settings) -> Recipe:
     return Recipe({genre: 1.0}, seed, 2.0, model="mel", **settings)
 
 
-def test_the_candidate_is_chosen_in_which_the_judge_hears_the_genre_best():
-    model = tiny_spectral_model()
+def latents_of(model: SpectralModel, recipe: Recipe, n_frames: int) -> torch.Tensor:
     with torch.inference_mode():
-        heard = []
-        judge = model.judge.forward
-        model.judge.forward = lambda latents: heard.append((latents, judge(latents))) or heard[-1][1]
-        for genre, name in enumerate(model.genres):
-            chosen = model.compose(recipe_of(name, 5), 64)
-            candidates, logits = heard[-1]
-            n_same = 64 - model.generator.context % 64  # what comes after the candidates' end changes their last frames
-            best = candidates[int(logits.softmax(1)[:, genre].argmax())]
-            assert len(candidates) == N_CANDIDATES and torch.allclose(chosen[0, :n_same], best[:n_same], atol=1e-5)
+        return torch.cat(list(model.latents(recipe, n_frames)), 3)
+
+
+def test_latents_come_in_parts_that_depend_on_the_recipe_alone(monkeypatch):
+    model, recipe = tiny_spectral_model(), recipe_of("blues", 5)
+    parts = [part.shape[3] for part in model.latents(recipe, 200)]
+    assert sum(parts) == 200 and len(parts) > 1
+    whole = latents_of(model, recipe, 200)
+    monkeypatch.setattr("genre_gan.spectral._MORE_FRAMES", 24)
+    assert torch.allclose(latents_of(model, recipe, 200), whole, atol=1e-5)
+    assert torch.allclose(latents_of(model, recipe, 61), whole[..., :61], atol=1e-5)
 
 
 def test_without_variation_the_style_is_the_same_for_all_seeds():
     model = tiny_spectral_model()
-    mapped = []
-    model.generator.synthesize = lambda latents, style: mapped.append(style) or torch.zeros(len(style), 64, 4)
+    recipes = [recipe_of("blues", seed, variation=v, key="C major") for seed, v in ((1, 0.0), (2, 0.0), (1, 1.0), (2, 1.0))]
     with torch.inference_mode():
-        for seed, variation in ((1, 0.0), (2, 0.0), (1, 1.0), (2, 1.0)):
-            model.compose(recipe_of("blues", seed, variation=variation), 8)
-    chosen = mapped[1::2]
-    assert torch.allclose(chosen[0], chosen[1]) and not torch.allclose(chosen[2], chosen[3])
+        mapped = [model._map_style(recipe) for recipe in recipes]
+    assert torch.allclose(mapped[0], mapped[1]) and not torch.allclose(mapped[2], mapped[3])
 
 
 def test_a_variation_moves_away_little_by_little_to_another_clip_of_the_genre():
-    model, recipe = tiny_spectral_model(), recipe_of("blues", 5)
-    with torch.inference_mode():
-        clip = model.compose(recipe, 200)
-        distances = [float((model.compose(recipe.varied(a, 6), 200) - clip).square().mean()) for a in (0.0, 0.1, 0.3, 0.6, 1.0)]
-        other = float((model.compose(recipe_of("blues", 8), 200) - clip).square().mean())
+    model, recipe = tiny_spectral_model(), recipe_of("blues", 5, tempo_bpm=100.0, key="C major")
+    clip = latents_of(model, recipe, 200)
+    distances = [float((latents_of(model, recipe.varied(a, 6), 200) - clip).square().mean()) for a in (0.0, 0.1, 0.3, 0.6, 1.0)]
+    other = float((latents_of(model, recipe_of("blues", 8, tempo_bpm=100.0, key="C major"), 200) - clip).square().mean())
     assert distances[0] == 0.0 and distances == sorted(distances)
-    assert distances[1] < 0.1 * distances[-1] and distances[-1] > 0.3 * other  # the other one has another tempo, too
+    assert distances[1] < 0.1 * distances[-1] and distances[-1] > 0.3 * other
+
+
+def test_tempo_and_key_change_the_clip_and_are_kept_where_given():
+    model, recipe = tiny_spectral_model(), recipe_of("blues", 5)
+    assert 60.0 <= model.tempo_bpm(recipe) <= 180.0
+    asked = recipe_of("blues", 5, tempo_bpm=75.0)
+    assert model.tempo_bpm(asked) == 75.0
+    for other in (asked, recipe_of("blues", 5, key="F# minor")):
+        assert not torch.allclose(latents_of(model, other, 32), latents_of(model, recipe, 32))
+
+
+def test_a_codec_of_another_shape_is_refused():
+    model = tiny_spectral_model()
+    other = Codec(CodecConfig(FeatureConfig("log-mel", n_fft=1024, hop_length=256, n_mels=64, htk=True)))
+    with pytest.raises(ModelError, match="makes 32 x 8 latents a frame, the codec reads 32 x 16"):
+        SpectralModel(model.generator, other)
 
 
 def test_variations_add_up_and_start_from_a_clip_or_a_recipe(generator):
@@ -126,13 +111,14 @@ def test_variations_add_up_and_start_from_a_clip_or_a_recipe(generator):
 
 
 def test_the_end_of_a_loop_flows_into_its_beginning(generator):
-    clip = generator.generate("blues", 3.0, seed=3, loop=True)
+    whole_bars = {"tempo_bpm": 80.0} if generator.supports_tempo else {}
+    clip = generator.generate("blues", 3.0, seed=3, loop=True, **whole_bars)
     assert len(clip.samples) == 3 * 22_050 and clip.recipe.loop
     twice = np.concatenate([clip.samples, clip.samples])
     seam, steps = np.abs(twice[66_149] - twice[66_150]), np.abs(np.diff(clip.samples))
     assert seam <= np.quantile(steps, 0.999) and np.abs(clip.samples[-2205:]).max() > 0.02  # nothing fades
     assert abs(integrated_lufs(clip.samples, 22_050) + 16.0) < 1.0 and true_peak_db(twice) < -1.0
-    (only,) = generator.generate("blues", 3.0, seed=3, loop=True, stream=True)
+    (only,) = generator.generate("blues", 3.0, seed=3, loop=True, stream=True, **whole_bars)
     assert np.array_equal(only.samples, clip.samples)
 
 
@@ -213,10 +199,14 @@ def test_what_cannot_be_generated_is_refused(generator, arguments, message):
 
 def test_what_cannot_be_asked_of_a_model_or_a_clip_is_refused(generator):
     clip = generator.generate("blues", 2.0, seed=1)
-    with pytest.raises(ValueError, match=f"tempo_bpm must be None: the model '{generator.name}' takes no tempo, got 90"):
-        generator.generate("blues", tempo_bpm=90)
-    with pytest.raises(ValueError, match=f"key must be None: the model '{generator.name}' takes no key, got 'A minor'"):
-        generator.generate("blues", key="am")
+    if generator.supports_tempo:
+        with pytest.raises(ValueError, match="tempo_bpm must be from 60 to 180, got 20"):
+            generator.generate("blues", tempo_bpm=20)
+    else:
+        with pytest.raises(ValueError, match=f"tempo_bpm must be None: the model '{generator.name}' takes no tempo, got 90"):
+            generator.generate("blues", tempo_bpm=90)
+        with pytest.raises(ValueError, match=f"key must be None: the model '{generator.name}' takes no key, got 'A minor'"):
+            generator.generate("blues", key="am")
     with pytest.raises(ValueError, match="loop must be True or False, got 1"):
         generator.generate("blues", loop=1)
     with pytest.raises(ValueError, match=r"amount must be from 0, the same clip, to 1, another one of its genre, got 1\.1"):
@@ -242,8 +232,8 @@ def test_a_recipe_makes_the_same_clip_again_and_says_where_it_cannot(generator):
         generator.generate_recipe(dataclasses.replace(recipe, model="other"))
     with pytest.raises(ValueError, match="genre 'polka' is unknown"):
         generator.generate_recipe(dataclasses.replace(recipe, genre={"polka": 1.0}))
-    network = generator.model.generator
-    torch.nn.init.normal_(network.embedding.weight)
+    embedding = next(module for module in generator.model.generator.modules() if isinstance(module, torch.nn.Embedding))
+    torch.nn.init.normal_(embedding.weight)
     retrained = GenreGenerator(generator.model)
     assert retrained.revision != generator.revision
     with pytest.warns(RecipeWarning, match="the recipe was made by other weights"):

@@ -76,7 +76,7 @@ def test_crops_are_as_even_over_genres_as_the_batch_allows(store):
 
 def keyed(n: int) -> Batch:
     keys = torch.from_numpy(np.random.SeedSequence([7, 0]).generate_state(n, np.uint64).view(np.int64))
-    return Batch(torch.zeros(n, 1, 1), torch.ones(n), torch.zeros(n), keys)
+    return Batch(torch.zeros(n, 1, 1), torch.ones(n), torch.zeros(n), torch.zeros(n, 0), keys)
 
 
 def test_noise_is_normal_or_uniform_and_rows_draws_and_numbers_are_independent():

@@ -39,17 +39,20 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in newest_state(folder).items() if name.startswith("model")}
 
 
-def train_on_two(arguments: list[object], folder: Path) -> str:
+def train_on_two(arguments: list[object], folder: Path, environment: dict[str, str] | None = None) -> str:
     """Train on two ranks to the end; what the first printed comes back."""
-    ranks = start_ranks(arguments, folder)
+    ranks = start_ranks(arguments, folder, environment)
     assert [rank.wait() for rank in ranks] == [0, 0], "\n".join(rank.log for rank in ranks)
     return ranks[0].log
 
 
 @pytest.mark.parametrize("kind", TINY)
 def test_two_processes_train_like_one(kind, data, tmp_path):
-    train(tiny_arguments(kind, data, tmp_path / "one", N_STEPS), tmp_path / "log")
-    log = train_on_two(tiny_arguments(kind, data, tmp_path / "two", N_STEPS), tmp_path)
+    # A hinge loss whose terms are all active gives biases a gradient of zero, but for rounding, which Adam would blow up to
+    # full steps; so its epsilon is larger here, in both runs.
+    environment = {"ADAM_EPSILON": "1e-3"} if kind == "mel" else {}
+    train(tiny_arguments(kind, data, tmp_path / "one", N_STEPS), tmp_path / "log", environment)
+    log = train_on_two(tiny_arguments(kind, data, tmp_path / "two", N_STEPS), tmp_path, environment)
     assert "training on 2 processes (cpu)" in log
     assert_same(weights(tmp_path / "one"), weights(tmp_path / "two"), TOLERANCE)
 

@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from tests.conftest import write_music_folder
-from tests.test_models import tiny_spectral_model
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 120
@@ -31,15 +30,11 @@ TINY = {
     "fcn": ["train_cgan.py", "--model", "fcn", "--segment-s", "1", "--width", "8"],
     "cnn": ["train_cgan.py", "--model", "cnn", "--segment-s", "1", "--width", "16"],
     "toy": ["toy_training.py"],
+    "mel": ["train_cgan.py", "--widths", "8", "8", "8", "8", "--crop-frames", "16", "8"],
 }
-# The same for scripts on the older loop; {parts} is a folder of tiny models.
+# The same for scripts on the older loop.
 TINY_OLD = {
     "lstm": ["train_lstm.py", "--segment-s", "1", "--hidden-size", "8"],
-    "mel": ["train_cgan.py", "--width", "8", "--d-width", "8", "--autoencoder", "{parts}/autoencoder", "--judge", "{parts}/judge",
-            "--vocoder", "{parts}/vocoder"],
-    "judge": ["train_judge.py", "--width", "8", "--autoencoder", "{parts}/autoencoder"],
-    "autoencoder": ["train_autoencoder.py", "--latent-dim", "4", "--widths", "8", "8", "--n-blocks", "1", "--crop-frames", "8"],
-    "vocoder": ["train_vocoder.py", "--dim", "16", "--n-layers", "1", "--crop-frames", "16", "--adversarial-from", "1"],
 }
 
 
@@ -136,16 +131,15 @@ def set_adam_epsilon(epsilon: float) -> None:
 
 def tiny_arguments(kind: str, data: Path, output_dir: Path, n_steps: int, *more: object) -> list[object]:
     """A tiny training of `kind` on what `write_tiny_data` wrote, with a checkpoint after each step."""
-    options = [option.format(parts=data / "parts") for option in (TINY | TINY_OLD)[kind]]
+    options: list[object] = [*(TINY | TINY_OLD)[kind]]
     options += ["--data", data / "music", "--cache-dir", data / "cache", "--batch-size", 4, "--output-dir", output_dir]
     options += ["--max-steps", n_steps, "--checkpoint-every", 1, "--preview-every", 1000, "--tracker", "none", "--num-workers", 0]
     return [*options, *more]
 
 
 def write_tiny_data(folder: Path) -> Path:
-    """Music, and the tiny models that training a `mel` generator takes."""
+    """Music."""
     write_music_folder(folder / "music", tracks_per_genre=3, duration_s=7.0)
-    tiny_spectral_model().save_pretrained(folder / "parts")
     return folder
 
 

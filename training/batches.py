@@ -21,7 +21,7 @@ from accelerate.data_loader import prepare_data_loader
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from genre_gan.data.cache import FeatureStore, LatentStore, Segments
+from genre_gan.data.cache import FeatureStore, Segments
 from genre_gan.data.splits import Split, split_segments, split_tracks
 from genre_gan.data.stream import SliceStream
 from training.arguments import TrainingError
@@ -34,12 +34,14 @@ class Batch(NamedTuple):
         features: Tensor[B x T x F], zero beyond a slice's end.
         n_frames: (B,) lengths without that padding.
         genre_ids: (B,).
+        conditions: Tensor[B x k], what else the source says of the rows; k is 0 where it says nothing.
         keys: (B,) int64, from which the noise of each row is drawn.
     """
 
     features: Tensor
     n_frames: Tensor
     genre_ids: Tensor
+    conditions: Tensor
     keys: Tensor
 
     def randn(self, *shape: int, draw: int = 0) -> Tensor:
@@ -74,6 +76,15 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ (x >> 31 & 2**33 - 1)
 
 
+class Rows(NamedTuple):
+    """What a source reads: the first four fields of a `Batch`."""
+
+    features: Tensor
+    n_frames: Tensor
+    genre_ids: Tensor
+    conditions: Tensor
+
+
 class Source(Protocol):
     """Where batches come from; `choose` is asked in the training process, `read` in those that read ahead."""
 
@@ -82,23 +93,24 @@ class Source(Protocol):
     def choose(self, step: int) -> np.ndarray:
         """What the rows of this step are, as integers [shape=(n_rows, k)]; a function of the step alone."""
 
-    def read(self, picks: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """`features`, `n_frames` and `genre_ids` of some of those rows."""
+    def read(self, picks: np.ndarray) -> Rows:
+        """Some of those rows."""
 
 
 class _OfTracks:
     """A source whose rows are (track, start, n_frames) of a store."""
 
-    def __init__(self, store: FeatureStore | LatentStore, length: int, n_rows: int, seed: int):
+    def __init__(self, store: FeatureStore, length: int, n_rows: int, seed: int):
         self.store, self.length, self.n_rows, self.seed = store, length, n_rows, seed
         places = {genre: i for i, genre in enumerate(store.tracks.genres)}
         self.genre_ids = np.array([places[genre] for genre in store.tracks.genre_names])  # of all tracks
 
-    def read(self, picks: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    def read(self, picks: np.ndarray) -> Rows:
         features = torch.zeros(len(picks), self.length, self.store.n_features)
         for row, (track, start, n_frames) in enumerate(picks.tolist()):
             features[row, :n_frames] = torch.from_numpy(self.store.read(track, start, n_frames))
-        return features, torch.from_numpy(picks[:, 2]), torch.from_numpy(self.genre_ids[picks[:, 0]])
+        genre_ids = torch.from_numpy(self.genre_ids[picks[:, 0]])
+        return Rows(features, torch.from_numpy(picks[:, 2]), genre_ids, torch.zeros(len(picks), 0))
 
 
 class Slices(_OfTracks):
@@ -123,7 +135,7 @@ class Crops(_OfTracks):
     the others, and in each source longer tracks more often than short ones.
     """
 
-    def __init__(self, store: FeatureStore | LatentStore, tracks: np.ndarray, length: int, n_rows: int, seed: int):
+    def __init__(self, store: FeatureStore, tracks: np.ndarray, length: int, n_rows: int, seed: int):
         super().__init__(store, length, n_rows, seed)
         tracks = tracks[store.n_frames[tracks] >= length]
         if len(tracks) == 0:
@@ -212,7 +224,8 @@ class _StreamedRows(torch.utils.data.IterableDataset):
                 return
             features, n_frames, genre_ids = zip(*(item for item, _ in rows), strict=True)
             keys = np.random.SeedSequence([*self.seed, worker, number]).generate_state(self.n_rows, np.uint64).view(np.int64)
-            batch = Batch(torch.stack(features), torch.tensor(n_frames), torch.tensor(genre_ids), torch.from_numpy(keys))
+            read = Rows(torch.stack(features), torch.tensor(n_frames), torch.tensor(genre_ids), torch.zeros(len(keys), 0))
+            batch = Batch(*read, torch.from_numpy(keys))
             yield batch, worker, rows[-1][1]
 
 

@@ -45,15 +45,13 @@ from training.loop import Run
 from training.trainer import Task, Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
-GENERATORS = ("latent-gan", "waveform-gan")  # families of models that the generating pipeline loads
+GENERATORS = ("spectral-gan", "waveform-gan")  # families of models that the generating pipeline loads
 CLIP_S, GENERATED_S = 30.0, 10.0
 TRAININGS = {
     "lstm": ("train_lstm", "--features log-mel --segment-s 3"),
     "fcn": ("train_cgan", "--model fcn --segment-s 4"),
     "cnn": ("train_cgan", "--model cnn --segment-s 4 --batch-size 16"),
     "mel": ("train_cgan", "--model mel"),
-    "autoencoder": ("train_autoencoder", "--adversarial-from 0"),
-    "vocoder": ("train_vocoder", "--adversarial-from 0"),
 }
 N_WARM_STEPS, N_STEPS = 2, 6
 

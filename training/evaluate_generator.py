@@ -72,21 +72,10 @@ def generated(generator: GenreGenerator, genres: list[str], duration_s: float, s
     return ClipSet([generator.generate(genre, duration_s, clip_seed) for genre, clip_seed in progress], genres)
 
 
-def without_choosing(source: str) -> GenreGenerator | None:
-    """The generator with one candidate for each clip; None where it never chooses."""
-    generator = GenreGenerator.from_pretrained(source)
-    if getattr(generator.model, "n_candidates", 1) == 1:
-        return None
-    generator.model.n_candidates = 1
-    return generator
-
-
 def generated_sets(sources: list[str], genres: list[str], duration_s: float, seed: int) -> dict[str, ClipSet]:
-    """Clips of each generator, and where it chooses among candidates, without choosing too."""
+    """Clips of each generator, none chosen among others."""
     sets = {}
     for source in sources:
-        if plain := without_choosing(source):
-            sets[f"generated, {source}, without choosing"] = generated(plain, genres, duration_s, seed)
         sets[f"generated, {source}"] = generated(GenreGenerator.from_pretrained(source), genres, duration_s, seed)
     return sets
 

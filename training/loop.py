@@ -37,8 +37,8 @@ from genre_gan.files import write_bytes
 from genre_gan.generate import SpectralModel, WaveformModel
 from genre_gan.hub import CURVE_NAME, SETTINGS_NAME, check_can_push, push_model_folder
 from genre_gan.pretrained import PretrainedModel
-from training.loop_checkpoints import Checkpoint, Checkpoints, restore
 from training.arguments import TrainingError, add_common_arguments, add_hub_arguments, launch_command, positive_int, run_script  # noqa: F401
+from training.loop_checkpoints import Checkpoint, Checkpoints, restore
 from training.processes import COLLECTIVE_TIMEOUT, LifeSigns, meet_anew, processes_asked_for
 from training.tracking import HISTORY_NAME, Log, check_tracker
 

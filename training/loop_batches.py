@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genre_gan.data.cache import FeatureStore, LatentStore, Segments
+from genre_gan.data.cache import FeatureStore, Segments
 from genre_gan.data.splits import Split, split_segments, split_tracks
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Loader:
     Batch k is a function of (seed, k) alone. Subclasses choose its slices.
     """
 
-    def __init__(self, store: FeatureStore | LatentStore, length: int, seed: int, run: Run):
+    def __init__(self, store: FeatureStore, length: int, seed: int, run: Run):
         self.store, self.length, self.seed, self.run = store, length, seed, run
         genre_id = {genre: i for i, genre in enumerate(store.tracks.genres)}
         self.track_genre_ids = np.array([genre_id[genre] for genre in store.tracks.genre_names])
@@ -134,7 +134,7 @@ class CropLoader(Loader):
     the others, and in each source longer tracks more often than short ones.
     """
 
-    def __init__(self, store: FeatureStore | LatentStore, tracks: np.ndarray, length: int, batch_size: int, seed: int, run: Run):
+    def __init__(self, store: FeatureStore, tracks: np.ndarray, length: int, batch_size: int, seed: int, run: Run):
         super().__init__(store, length, seed, run)
         tracks = tracks[store.n_frames[tracks] >= length]
         if len(tracks) == 0:

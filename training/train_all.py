@@ -22,10 +22,7 @@ from genre_gan.data.sources import DEFAULT_DATASET
 from genre_gan.genres import GENRES
 from training.arguments import positive_int
 
-STEPS = {"autoencoder": 7000, "judge": 300, "vocoder": 1250, "mel": 10_000, "fcn": 600, "cnn": 400}
-
-
-PARTS = ("autoencoder", "judge", "vocoder")  # of the spectral generator
+STEPS = {"mel": 30_000, "fcn": 600, "cnn": 400}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -43,12 +40,8 @@ def commands(args: argparse.Namespace) -> dict[str, list[str]]:
     """The script and its arguments for each model, in an order in which each finds what it needs."""
     runs = args.output_dir
     data = [word for source in args.data or [DEFAULT_DATASET] for word in ("--data", source)] + ["--genres", *GENRES]
-    fast = ["--split", "fold", "--mixed-precision", "bf16", "--epochs", "100000"]
     ready = {
-        "autoencoder": ["train_autoencoder.py", *fast],
-        "judge": ["train_judge.py", "--split", "fold", "--epochs", "100000", "--autoencoder", f"{runs}/autoencoder/model"],
-        "vocoder": ["train_vocoder.py", *fast, "--autoencoder", f"{runs}/autoencoder/model"],
-        "mel": ["train_cgan.py", *fast, *(w for part in PARTS for w in (f"--{part}", f"{runs}/{part}/model"))],
+        "mel": ["train_cgan.py", "--split", "artist", "--mixed-precision", "bf16", "--epochs", "100000"],
         "fcn": ["train_cgan.py", "--model", "fcn", "--epochs", "100000"],
         "cnn": ["train_cgan.py", "--model", "cnn", "--epochs", "100000"],
         "lstm": ["train_lstm.py", "--preset", "shipped", "--cross-validate"],
@@ -71,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
             continue
         if subprocess.run([*start, str(ROOT / "training" / script), *arguments]).returncode != 0:
             sys.exit(f"error: the training of {name} ended early; the same command goes on from there")
-        if args.install and name not in PARTS:  # these lie in the folder of mel
+        if args.install:
             shutil.copytree(args.output_dir / name / "model", ROOT / "genre_gan" / "weights" / name, dirs_exist_ok=True)
 
 

@@ -1,14 +1,12 @@
 """Train a conditional GAN: `mel`, on latents of spectrograms, or the report's `fcn` and `cnn`, on the waveform.
 
     accelerate launch training/train_cgan.py --data path/to/genres --mixed-precision bf16 --output-dir runs/mel
-    python training/train_cgan.py --data path/to/genres --autoencoder runs/autoencoder/model --judge runs/judge/model \
-        --vocoder runs/vocoder/model --mixed-precision bf16 --output-dir runs/mel
     python training/train_cgan.py --data path/to/genres --model fcn --segment-s 4 --output-dir runs/fcn
     python training/train_cgan.py --data path/to/genres --model cnn --whole-track --output-dir runs/cnn
     python training/train_cgan.py --data path/to/genres --model fcn --genres blues --output-dir runs/blues
     python training/train_cgan.py --data path/to/genres --output-dir runs/mel --resume
 
-`mel` takes the packaged autoencoder, judge and vocoder unless told of others.
+`mel` holds out whole artists (`--split artist`), so that it can be measured on music that it never heard.
 """
 
 from __future__ import annotations
@@ -20,23 +18,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
 
 
-from genre_gan.data.cache import LatentStore
+from genre_gan.data.latents import LatentStore
 from genre_gan.data.splits import split_tracks
 from genre_gan.features import FeatureConfig
-from genre_gan.hub import packaged_weights
-from genre_gan.models.autoencoder import Autoencoder
-from genre_gan.models.judge import LatentJudge
-from genre_gan.models.vocoder import Vocoder
+from genre_gan.models.codec import Codec, CodecConfig
 from genre_gan.models.waveform import ACTIVATIONS, MODELS
 from training.arguments import add_common_arguments, add_streaming_argument, positive_int, run_script
 from training.batches import Slices, StreamLoader
-from training.latent_task import SPEEDS, LatentGANTask
-from training.loop import Run, save_and_push, training_record
+from training.spectral_task import SEMITONES, SpectralGANTask, fit_codec
 from training.trainer import Trainer, load_features
 from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask
 
 DEFAULTS = {  # of the options whose best value depends on the model
-    "mel": {"batch_size": 32, "learning_rate": 2e-3},
+    "mel": {"batch_size": 16, "learning_rate": 2e-3},
     "fcn": {"batch_size": 64, "learning_rate": 2e-4},
     "cnn": {"batch_size": 64, "learning_rate": 2e-4},
 }
@@ -50,11 +44,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--width", type=positive_int, default=256, help="of G's layers (default: %(default)s)")
     model.add_argument("--learning-rate", type=float, help="(default: 0.002 for mel, else 0.0002)")
     mel = parser.add_argument_group("mel alone")
-    mel.add_argument("--autoencoder", type=Path, metavar="FOLDER", help="(default: the packaged one)")
-    mel.add_argument("--judge", type=Path, metavar="FOLDER", help="of genre, on latents (default: the packaged one)")
-    mel.add_argument("--vocoder", type=Path, metavar="FOLDER", help="(default: the packaged one)")
-    mel.add_argument("--d-width", type=positive_int, default=384, help="of D's layers (default: %(default)s)")
-    mel.add_argument("--guidance", type=float, default=0.2, help="weight of what the judge hears (default: %(default)s)")
+    mel.add_argument("--widths", type=positive_int, nargs=4, default=[256, 256, 160, 96], metavar="N",
+                     help="channels of G's levels, from the coarsest (default: 256 256 160 96)")
+    mel.add_argument("--crop-frames", type=positive_int, nargs=2, default=[64, 24], metavar="N",
+                     help="of the crops for D on latents and the projected D, multiples of 8, 10.8 a second (default: 64 24)")
+    mel.add_argument("--projected", type=float, default=1.0, help="weight of the projected discriminator (default: %(default)s)")
+    mel.add_argument("--start-from", type=Path, metavar="FOLDER", help="begin with the weights of this generator and its codec")
     mel.add_argument("--penalty", type=float, default=1.0, help="weight of the gradient penalty (default: %(default)s)")
     waveform = parser.add_argument_group("fcn and cnn alone")
     length = waveform.add_mutually_exclusive_group()
@@ -68,6 +63,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--segment-s must be at least 1, got {args.segment_s:g}")
     if args.streaming and args.model == "mel":
         parser.error("--streaming is for --model fcn and cnn")
+    if any(frames % 8 for frames in args.crop_frames) or args.crop_frames[0] < args.crop_frames[1]:
+        parser.error(f"--crop-frames must be multiples of 8, the longer first, got {args.crop_frames[0]} {args.crop_frames[1]}")
     for name, value in DEFAULTS[args.model].items():
         if getattr(args, name) is None:
             setattr(args, name, value)
@@ -91,25 +88,25 @@ def train_waveform(args: argparse.Namespace) -> None:
     trainer.finish(task.trained.save_pretrained)
 
 
-def train_latent(args: argparse.Namespace) -> None:
-    run = Run(args, "cgan")
-    store = run.load_features(FeatureConfig("waveform"))
+def train_spectral(args: argparse.Namespace) -> None:
+    store = load_features(args, FeatureConfig("waveform"))
     split = split_tracks(store.tracks, args.split, seed=args.seed)
-    autoencoder = Autoencoder.load(args.autoencoder or packaged_weights("mel") / "autoencoder")
-    judge = LatentJudge.load(args.judge or packaged_weights("mel") / "judge")
-    vocoder = Vocoder.load(args.vocoder or packaged_weights("mel") / "vocoder")
-    with run.accelerator.main_process_first():
-        is_main = run.accelerator.is_main_process
-        latents = LatentStore(store, split.train, autoencoder, SPEEDS, args.cache_dir, progress=is_main)
-    task = LatentGANTask(run, latents, autoencoder, judge, vocoder)
-    if not run.fit(task, task.n_steps) or not run.accelerator.is_main_process:
-        return
-    task.trained.generator.training_record = training_record(run, store, split, task.n_steps)
-    save_and_push(run, task.trained)
+    if args.start_from is None:
+        codec = Codec(CodecConfig())
+        fit_codec(codec, store, split.train, args.seed)
+    else:
+        codec = Codec.load(args.start_from / "codec")
+    latents = LatentStore(store, split.train, codec, SEMITONES, args.cache_dir, progress=True)
+    trainer = Trainer(args, "cgan", store)
+    trainer.say(split.summary())
+    task = SpectralGANTask(trainer, store, latents, codec)
+    trainer.fit(task)
+    task.trained.generator.training_record = trainer.record(task.loader, store, split.summary())
+    trainer.finish(task.trained.save_pretrained)
 
 
 def train(args: argparse.Namespace) -> None:
-    train_latent(args) if args.model == "mel" else train_waveform(args)
+    train_spectral(args) if args.model == "mel" else train_waveform(args)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -32,8 +32,8 @@ from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.files import write_bytes
 from genre_gan.models.lstm import POOLINGS, GenreLSTM, LSTMConfig, relative_level, summarise_windows
 from genre_gan.models.summary import summarise
-from training.loop_batches import Batch, Loader, SegmentLoader, count_steps, split_store
 from training.loop import Run, add_common_arguments, run_script, save_and_push, training_record, update_average
+from training.loop_batches import Batch, Loader, SegmentLoader, count_steps, split_store
 from training.not_music import KINDS, make_not_music, speak
 from training.scores import balanced, expected_calibration_error, fit_temperature, track_scores
 

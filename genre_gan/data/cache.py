@@ -8,14 +8,13 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,9 +23,6 @@ from genre_gan.audio import AudioError, load_audio
 from genre_gan.data.tracks import DataError, Skipped, TrackSet
 from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.files import cache_folder, write_bytes
-
-if TYPE_CHECKING:
-    from genre_gan.models.autoencoder import Autoencoder
 
 MIN_TRACK_S = 1.0
 SILENCE_RMS = 1e-4  # -80 dB full scale
@@ -132,7 +128,7 @@ class FeatureStore:
             if not path.exists():
                 samples = load_audio(tracks[index].audio, self.config.sample_rate_hz).samples
                 check_usable(samples, self.config.sample_rate_hz)
-                _save_array(path, compute(samples, extractor))
+                save_array(path, compute(samples, extractor))
         except (AudioError, OSError) as error:
             return Skipped(tracks.ids[index], str(error))
         return path
@@ -206,67 +202,6 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
         yield  # closing the file unlocks
 
 
-class LatentStore:
-    """Autoencoder latents of some tracks of a waveform store, at several playing speeds, read through memory maps.
-
-    Speed changes pitch and tempo together, as a record player does: the same few hours of music show more of what music can be.
-
-    Attributes:
-        tracks: the tracks, once for each speed.
-        n_frames: latent frames of each [shape=(n,)].
-        n_features, frame_rate_hz: of the latents.
-    """
-
-    def __init__(
-        self,
-        store: FeatureStore,
-        tracks: np.ndarray,
-        autoencoder: Autoencoder,
-        speeds: Sequence[float] = (1.0,),
-        cache_dir: Path | None = None,
-        progress: bool = False,
-    ):
-        config = autoencoder.config
-        self.n_features, self.frame_rate_hz = config.latent_dim, config.latent_rate_hz
-        key = hashlib.sha256(repr(config).encode())
-        for tensor in (autoencoder.mean, autoencoder.components, autoencoder.scale):  # all that encoding depends on
-            key.update(tensor.cpu().numpy().tobytes())
-        folder = (cache_dir or cache_folder()) / f"latents-{key.hexdigest()[:16]}"
-        folder.mkdir(parents=True, exist_ok=True)
-        self.tracks = store.tracks.select(np.tile(tracks, len(speeds)))
-        work = [(speed, int(track)) for speed in speeds for track in tracks]
-        if progress:
-            from tqdm.auto import tqdm
-
-            work = tqdm(work, desc="latents", unit="track", leave=False)
-        extractor = FeatureExtractor(config.features)
-        self._paths = []
-        for speed, track in work:
-            path = folder / f"{store.content_key(track)}-{speed:g}.npy"
-            if not path.exists():
-                _save_array(path, _encode(store.read(track)[:, 0], speed, autoencoder, extractor))
-            self._paths.append(path)
-        self.n_frames = np.array([len(np.load(path, mmap_mode="r")) for path in self._paths])
-
-    def read(self, track: int, start: int = 0, n_frames: int | None = None) -> np.ndarray:
-        """Latents float32 [shape=(n_frames, n_features)] of one track from frame `start` on."""
-        stop = None if n_frames is None else start + n_frames
-        return np.load(self._paths[track], mmap_mode="r")[start:stop].astype(np.float32)
-
-
-@torch.inference_mode()
-def _encode(samples: np.ndarray, speed: float, autoencoder: Autoencoder, extractor: FeatureExtractor) -> np.ndarray:
-    """Latents float16 [shape=(n_frames, latent_dim)], which hold them to a thousandth."""
-    from genre_gan.models.vocoder import normalize_log_mel
-
-    rate_hz = autoencoder.config.features.sample_rate_hz
-    if speed != 1.0:
-        samples = load_audio((samples, rate_hz * speed), rate_hz).samples
-    log_mel = normalize_log_mel(extractor(torch.from_numpy(samples)[None]))
-    stride = autoencoder.config.stride
-    return autoencoder.encode(log_mel[:, : log_mel.shape[1] // stride * stride])[0].numpy().astype(np.float16)
-
-
 def check_usable(samples: np.ndarray, sample_rate_hz: int) -> None:
     """Raise `AudioError` for samples [shape=(n,)] that are too short or silent to learn from."""
     duration_s = len(samples) / sample_rate_hz
@@ -283,7 +218,7 @@ def compute(samples: np.ndarray, extractor: FeatureExtractor) -> np.ndarray:
     return extractor(torch.from_numpy(samples)[None])[0].numpy()
 
 
-def _save_array(path: Path, values: np.ndarray) -> None:
+def save_array(path: Path, values: np.ndarray) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:

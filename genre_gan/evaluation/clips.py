@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import librosa
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from genre_gan.clip import Clip
 from genre_gan.data.cache import FeatureStore
-from genre_gan.features import FeatureExtractor
-from genre_gan.models.vocoder import normalize_log_mel
 
 GRIFFIN_LIM_STEPS = 32
 N_MELS, N_FFT, HOP = 128, 1024, 256  # of Griffin-Lim's copy
@@ -80,30 +76,16 @@ def griffin_lim_copy(clip: Clip) -> Clip:
 
 def codec_copy(model: Any, sample_rate_hz: int) -> Callable[[Clip], Clip] | None:
     """A function that copies a clip through the latents of a generator's model; None for models without latents of sound."""
-    if hasattr(model, "codec"):
-        copy_samples = partial(_copy_through_codec, model.codec)
-    elif hasattr(model, "autoencoder"):
-        copy_samples = partial(_copy_through_autoencoder, model, FeatureExtractor(model.vocoder.config.features))
-    else:
+    if not hasattr(model, "codec"):
         return None
 
     @torch.inference_mode()
     def copy(clip: Clip) -> Clip:
         samples = torch.from_numpy(librosa.resample(clip.samples, orig_sr=clip.sample_rate_hz, target_sr=sample_rate_hz))
-        made = copy_samples(samples[None])[0].numpy()
+        made = model.codec.decode(model.codec.encode(samples[None]))[0].numpy()
         return Clip(librosa.util.fix_length(made, size=len(samples)), sample_rate_hz)
 
     return copy
-
-
-def _copy_through_codec(codec: Any, samples: Tensor) -> Tensor:
-    return codec.decode(codec.encode(samples))
-
-
-def _copy_through_autoencoder(model: Any, extractor: FeatureExtractor, samples: Tensor) -> Tensor:
-    log_mel, stride = normalize_log_mel(extractor(samples)), model.autoencoder.config.stride
-    latents = model.autoencoder.encode(log_mel[:, : log_mel.shape[1] // stride * stride])
-    return model.vocoder(model.autoencoder.decode(latents))
 
 
 def copy_clips(source: ClipSet, copy: Callable[[Clip], Clip], name: str) -> ClipSet:

@@ -1,0 +1,225 @@
+"""The codec: sound to a small grid of latents and back, without a network.
+
+A log-mel spectrogram is cut into blocks of a few bands by a few frames, and each block becomes the coefficients of its
+two-dimensional cosine transform, scaled. So the latents have a frequency axis, on which a chord a tone higher is the same
+chord a little higher up, and nothing is lost. On the way back, magnitudes are found by non-negative least squares
+(multiplicative updates, Lee & Seung 2001), phases first advance with the frequencies of the spectral peaks (Beauregard, Harish
+& Wyse, "Single pass spectrogram inversion", 2015) and are then made consistent by a few steps of fast Griffin-Lim (Perraudin et
+al. 2013).
+
+Axes: B batch, C coefficients, R rows of blocks (frequency, low to high), T blocks in time; N frames, F bands, K bins.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from genre_gan.features import FeatureConfig, FeatureExtractor, dct_matrix, mel_filters
+from genre_gan.pretrained import PretrainedModel
+
+FLOOR_DB, MAX_DB = -70.0, 50.0  # a sine of full scale has about 35 dB
+CENTRE_DB, UNIT_DB = -15.0, 20.0  # bring levels in dB to about unit size
+_LEAST_SQUARES_STEPS = 10
+_MOMENTUM = 0.99
+
+
+def codec_features() -> FeatureConfig:
+    """128 bands, close enough for semitones above 400 Hz, at 86 frames a second, close enough for drums."""
+    return FeatureConfig(name="log-mel", n_fft=1024, hop_length=256, n_mels=128, htk=True)
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """Shape of a `Codec`.
+
+    Attributes:
+        features: the log-mel settings; `hop_length` must be a quarter of `n_fft`.
+        block_bands, block_frames: size of a block.
+        whitening: 1 gives every coefficient the same size, 0 its natural one.
+        n_iterations: steps of fast Griffin-Lim.
+    """
+
+    features: FeatureConfig = field(default_factory=codec_features)
+    block_bands: int = 4
+    block_frames: int = 8
+    whitening: float = 0.5
+    n_iterations: int = 2
+
+    def __post_init__(self) -> None:
+        if self.features.n_fft != 4 * self.features.hop_length:
+            raise ValueError(f"hop_length must be n_fft / 4, got {self.features.hop_length} and n_fft {self.features.n_fft}")
+        if self.features.n_mels % self.block_bands:
+            raise ValueError(f"n_mels must be a multiple of block_bands ({self.block_bands}), got {self.features.n_mels!r}")
+
+    @property
+    def n_rows(self) -> int:
+        return self.features.n_mels // self.block_bands
+
+    @property
+    def n_coefficients(self) -> int:
+        return self.block_bands * self.block_frames
+
+    @property
+    def latent_rate_hz(self) -> float:
+        return self.features.frame_rate_hz / self.block_frames
+
+    @property
+    def samples_per_latent(self) -> int:
+        """Samples that one column of blocks stands for."""
+        return self.block_frames * self.features.hop_length
+
+
+class Codec(PretrainedModel):
+    """Samples to latents Tensor[B x C x R x T] and back. `fit` sets the scales from music."""
+
+    config_class = CodecConfig
+    family = "codec"
+
+    def __init__(self, config: CodecConfig):
+        super().__init__(config)
+        features = config.features
+        n_bins = features.n_fft // 2 + 1
+        self.register_buffer("mean", torch.zeros(config.n_coefficients, config.n_rows))
+        self.register_buffer("scale", torch.ones(config.n_coefficients, config.n_rows))
+        self.extractor = FeatureExtractor(features)
+        filters = mel_filters(features)
+        transforms = [dct_matrix(size, size) for size in (config.block_frames, config.block_bands)]
+        basis = torch.einsum("nu,fv->uvnf", *transforms)  # (frames, bands) of each coefficient
+        kept = {
+            "basis": basis.flatten(2).flatten(0, 1),  # (C, block_frames * block_bands)
+            "window": torch.hann_window(features.n_fft),
+            "filters": filters,
+            "inverse_filters": torch.linalg.pinv(filters).T.contiguous(),
+            "bins": torch.arange(n_bins, dtype=torch.int32),
+        }
+        for name, value in kept.items():
+            self.register_buffer(name, value, persistent=False)
+
+    @torch.no_grad()
+    def fit(self, log_mel: Tensor) -> None:
+        """Set mean and scale of each coefficient in each row from normalised log-mel Tensor[B x N x F]."""
+        coefficients = self._to_coefficients(log_mel)
+        self.mean.copy_(coefficients.mean((0, 3)))
+        deviation = coefficients.std((0, 3)).clamp_min(1e-3)
+        scale = deviation**self.config.whitening
+        self.scale.copy_(scale * (deviation / scale).square().mean().sqrt())  # latents of unit size on the whole
+
+    @torch.no_grad()
+    def analyze(self, samples: Tensor) -> Tensor:
+        """Normalised log-mel Tensor[B x N x F] of samples Tensor[B x n]; N is n // hop_length cut to whole blocks."""
+        level_db = self.extractor(samples)
+        n_frames = samples.shape[1] // self.config.features.hop_length // self.config.block_frames * self.config.block_frames
+        return (level_db[:, :n_frames].clamp_min(FLOOR_DB) - CENTRE_DB) / UNIT_DB
+
+    def encode(self, samples: Tensor) -> Tensor:
+        """Latents Tensor[B x C x R x T] of samples Tensor[B x n]."""
+        return self.encode_log_mel(self.analyze(samples))
+
+    def encode_log_mel(self, log_mel: Tensor) -> Tensor:
+        """Latents Tensor[B x C x R x T] of normalised log-mel Tensor[B x T*block_frames x F]."""
+        return (self._to_coefficients(log_mel) - self.mean[..., None]) / self.scale[..., None]
+
+    def _to_coefficients(self, log_mel: Tensor) -> Tensor:
+        config = self.config
+        blocks = log_mel.unflatten(2, (-1, config.block_bands)).unflatten(1, (-1, config.block_frames))  # (B, T, n, R, f)
+        return torch.einsum("btnrf,cnf->bcrt", blocks, self.basis.unflatten(1, (config.block_frames, -1)))
+
+    def decode_log_mel(self, latents: Tensor) -> Tensor:
+        """Normalised log-mel Tensor[B x T*block_frames x F] of latents Tensor[B x C x R x T]; differentiable."""
+        config = self.config
+        coefficients = latents * self.scale[..., None] + self.mean[..., None]
+        blocks = torch.einsum("bcrt,cnf->btnrf", coefficients, self.basis.unflatten(1, (config.block_frames, -1)))
+        return blocks.flatten(3).flatten(1, 2)
+
+    def decode_power(self, latents: Tensor) -> Tensor:
+        """Mel power Tensor[B x T*block_frames x F] of latents Tensor[B x C x R x T]; nothing is louder than 50 dB."""
+        return 10.0 ** ((self.decode_log_mel(latents.float()) * UNIT_DB + CENTRE_DB).clamp_max(MAX_DB) / 10.0)
+
+    @property
+    def margin(self) -> int:
+        """Columns of latents behind a sample that it depends on, as on those before it."""
+        return -(-3 * (1 + self.config.n_iterations) // self.config.block_frames)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Samples Tensor[B x T*samples_per_latent] of latents Tensor[B x C x R x T]."""
+        return torch.cat(list(self.stream([latents])), 1)
+
+    @torch.no_grad()
+    def stream(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Decode latents that come in consecutive parts Tensor[B x C x R x T], to consecutive samples Tensor[B x n].
+
+        What comes is what `decode` gives for all parts joined, but for rounding: the last `margin` columns of a part are held
+        back until the next part is there, and the phase is carried along.
+        """
+        per_column, step = self.config.samples_per_latent, self.config.block_frames
+        held, n_given, cycles = None, 0, None  # of the columns held, how many have been given out as sound
+        for part in itertools.chain(parts, [None]):
+            if part is not None:
+                held = part if held is None else torch.cat([held, part], 3)
+            stop = 0 if held is None else held.shape[3] - (0 if part is None else self.margin)
+            if held is None or stop <= n_given:
+                continue
+            magnitude = self.estimate_magnitude(self.decode_power(held))
+            turned = self._accumulate(magnitude, cycles)
+            samples = self._find_phases(magnitude, turned)[:, n_given * per_column : stop * per_column]
+            yield F.pad(samples, (0, (stop - n_given) * per_column - samples.shape[1]))  # the last frame has no successor
+            n_dropped = max(0, stop - self.margin)
+            if n_dropped:
+                cycles = turned[:, n_dropped * step - 1]
+            held, n_given = held[..., n_dropped:], stop - n_dropped
+
+    def estimate_magnitude(self, mel_power: Tensor) -> Tensor:
+        """Magnitudes Tensor[B x N x K] whose mel power Tensor[B x N x F] is nearest to this one."""
+        power = (mel_power @ self.inverse_filters).clamp_min_(1e-9)
+        wanted = mel_power @ self.filters
+        for _ in range(_LEAST_SQUARES_STEPS):
+            had = (power @ self.filters.T) @ self.filters
+            power.mul_(wanted).div_(had.add_(1e-12))
+        return power.sqrt_()
+
+    def _accumulate(self, magnitude: Tensor, cycles: Tensor | None) -> Tensor:
+        """Phase in cycles, without whole ones, Tensor[B x N x K]: a bin turns with the frequency of the peak nearest to it.
+
+        `cycles` Tensor[B x K] is where it stood before.
+        """
+        below = torch.cat([magnitude[..., :1], magnitude[..., :-1]], -1)
+        above = torch.cat([magnitude[..., 1:], magnitude[..., -1:]], -1)
+        is_peak = (magnitude > below) & (magnitude >= above)
+        # the top of the parabola through a peak and its neighbours
+        offset = (0.5 * (below - above)).div_(below.add_(above).sub_(magnitude, alpha=2.0).sub_(1e-9)).clamp_(-0.5, 0.5)
+        n_bins, bins = magnitude.shape[-1], self.bins.expand_as(magnitude)
+        left = torch.where(is_peak, bins, -n_bins).cummax(-1).values
+        right = torch.where(is_peak, bins, 2 * n_bins).flip(-1).cummin(-1).values.flip(-1)
+        nearest = torch.where(bins - left <= right - bins, left, right).clamp_(0, n_bins - 1).long()
+        frequency = offset.gather(-1, nearest).add_(nearest)  # in bins
+        turned = frequency.mul_(self.config.features.hop_length / self.config.features.n_fft).frac_()
+        if cycles is not None:
+            turned[:, 0] += cycles
+        return turned.cumsum(1).frac_()
+
+    def _find_phases(self, magnitude: Tensor, cycles: Tensor) -> Tensor:
+        """Samples Tensor[B x (N-1)*hop_length] with these magnitudes."""
+        # neighbouring bins of one peak have opposite signs
+        spectrum, before = torch.polar(magnitude, (cycles + 0.5 * (self.bins % 2)).mul_(2.0 * torch.pi)), None
+        for _ in range(self.config.n_iterations):
+            consistent = self._transform(self._inverse(spectrum))
+            # fast Griffin-Lim: overshoot along the last change
+            ahead = consistent if before is None else torch.lerp(before, consistent, 1.0 + _MOMENTUM)
+            spectrum, before = ahead.mul_(magnitude / ahead.abs().clamp_min_(1e-8)), consistent
+        return self._inverse(spectrum)
+
+    def _inverse(self, spectrum: Tensor) -> Tensor:
+        settings = self.config.features
+        return torch.istft(spectrum.transpose(1, 2), settings.n_fft, settings.hop_length, window=self.window)
+
+    def _transform(self, samples: Tensor) -> Tensor:
+        settings = self.config.features
+        spectrum = torch.stft(samples, settings.n_fft, settings.hop_length, window=self.window, return_complex=True)
+        return spectrum.transpose(1, 2)
+

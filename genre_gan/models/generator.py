@@ -1,0 +1,274 @@
+"""The spectral generator: a two-dimensional style-based GAN on the codec's latent grid, and its discriminator of latents.
+
+After StyleGAN2 (Karras et al. 2020) as applied to mel spectrograms of loops (Hung et al., "A benchmarking initiative for
+audio-domain music generation using the FreeSound Loop Dataset", ISMIR 2021). Time has no borders here: every layer is a
+convolution over frames without padding, from noise that goes on beyond both ends, so that a clip can be of any length and be
+made in pieces that are exactly those of the whole. Rows have borders: each has an embedding of its own, and a mixer lets
+the partials of a chord know of each other.
+
+Axes: B batch, C channels, R rows (frequency, low to high), T frames (time).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genre_gan.genres import GENRES
+from genre_gan.models.layers import GAIN, EqualConv2d, EqualLinear, RowMixer, StyleConv2d
+from genre_gan.pretrained import PretrainedModel
+
+CYCLE_BEATS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # lengths of the cycles whose phases G is told
+HEARD_CYCLES = (0.5, 1.0)  # and D: a beat tracker knows no bars
+MIN_TEMPO_BPM, MAX_TEMPO_BPM = 60.0, 180.0
+N_KEYS = 24  # twelve major, then twelve minor, each from C upwards
+UNKNOWN_KEY = N_KEYS
+N_QUANTILES = 17
+
+
+@dataclass(frozen=True)
+class SpectralGANConfig:
+    """Shape of a `SpectralGenerator`.
+
+    Attributes:
+        genres: the labels, in the order of the weights.
+        n_coefficients, n_rows, latent_rate_hz: of the codec's latent grid.
+        widths: channels at each level, from the coarsest; each further level doubles rows and frames.
+        n_layers: convolutions at each level.
+        style_dim: of the style of a clip.
+        noise_dim: of the noise at each place of the grid.
+    """
+
+    genres: tuple[str, ...] = GENRES
+    n_coefficients: int = 32
+    n_rows: int = 32
+    latent_rate_hz: float = 22050 / 256 / 8
+    widths: tuple[int, ...] = (256, 256, 192, 128)
+    n_layers: int = 2
+    style_dim: int = 128
+    noise_dim: int = 8
+
+    def __post_init__(self) -> None:
+        if self.n_rows % self.stride:
+            raise ValueError(f"n_rows must be a multiple of {self.stride} for {self.n_levels} levels, got {self.n_rows!r}")
+        if not self.genres or len(set(self.genres)) != len(self.genres):
+            raise ValueError(f"genres must be different names, got {self.genres!r}")
+
+    @property
+    def n_levels(self) -> int:
+        return len(self.widths)
+
+    @property
+    def stride(self) -> int:
+        """Frames of the grid in one frame of the coarsest level."""
+        return 2 ** (self.n_levels - 1)
+
+    def kernel_frames(self, level: int) -> int:
+        """Width of the level's convolutions in time."""
+        return 5 if level == 0 else 3
+
+    def spans(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """For each level, from the coarsest, the first and the last frame but one that latents from `start` to `stop` depend on.
+
+        In frames of the level, frame 0 being where the clip begins; before it they are negative. `start` must be a multiple
+        of the stride.
+        """
+        if start % self.stride or stop <= start:
+            raise ValueError(f"start must be a multiple of {self.stride} below stop, got {start!r} and {stop!r}")
+        spans = []
+        for level in reversed(range(self.n_levels)):
+            margin = self.n_layers * (self.kernel_frames(level) // 2)
+            start, stop = start - margin, stop + margin
+            spans.append((start, stop))
+            start, stop = start // 2, -(-stop // 2)
+        return spans[::-1]
+
+    def level_rows(self, level: int) -> int:
+        return self.n_rows >> (self.n_levels - 1 - level)
+
+
+class ClipNoise(NamedTuple):
+    """All that is random in a clip, normally distributed.
+
+    Attributes:
+        style: Tensor[B x style_dim].
+        grid: for each level, from the coarsest, Tensor[B x T_level x R_level x noise_dim]; see `SpectralGANConfig.spans`.
+    """
+
+    style: Tensor
+    grid: list[Tensor]
+
+
+class Pulse(NamedTuple):
+    """Tempo (B,) in beats a minute, and the beat at which the clip begins (B,), from 0 to 8."""
+
+    tempo_bpm: Tensor
+    beat: Tensor
+
+    def phases(self, cycles: tuple[float, ...], first: int, last: int, rate_hz: float) -> Tensor:
+        """Sines and cosines of the position in cycles of so many beats, in frames from `first` up to `last`.
+
+        Tensor[B x 2*len(cycles) x (last - first)]. A cycle too quick for the frame rate at the fastest tempo is left at zero.
+        """
+        time_s = (torch.arange(first, last, device=self.beat.device) + 0.5) / rate_hz
+        beats = self.beat[:, None] + self.tempo_bpm[:, None] / 60.0 * time_s  # (B, T)
+        lengths = torch.tensor(cycles, device=beats.device)
+        angle = 2 * math.pi * beats[:, None] / lengths[:, None]  # (B, n_cycles, T)
+        audible = (MAX_TEMPO_BPM / 60.0 / lengths <= rate_hz / 2).to(angle.dtype)[:, None]
+        return torch.cat([angle.sin() * audible, angle.cos() * audible], 1)
+
+
+class SpectralGenerator(PretrainedModel):
+    """Noise, genre weights, key and pulse to latents of the codec.
+
+    It also remembers what tempos and keys the music had that it learned from, for each genre: `tempo_quantiles_bpm`
+    Tensor[n_genres x 17], from the slowest to the fastest, and `key_shares` Tensor[n_genres x 25].
+    """
+
+    config_class = SpectralGANConfig
+    family = "spectral-gan"
+
+    def __init__(self, config: SpectralGANConfig):
+        super().__init__(config)
+        dim = config.style_dim
+        self.genre_embedding = nn.Embedding(len(config.genres), dim)
+        self.key_embedding = nn.Embedding(N_KEYS + 1, dim)
+        self.mapping = nn.ModuleList([EqualLinear(n_in, 2 * dim, GAIN) for n_in in (3 * dim, 2 * dim, 2 * dim)])
+        self.levels = nn.ModuleList([_Level(config, level) for level in range(config.n_levels)])
+        self.register_buffer("tempo_quantiles_bpm", torch.full((len(config.genres), N_QUANTILES), 120.0))
+        self.register_buffer("key_shares", torch.full((len(config.genres), N_KEYS + 1), 1.0 / (N_KEYS + 1)))
+        self.output = StyleConv2d(config.widths[-1], config.n_coefficients, 2 * dim, (1, 1), demodulate=False)
+
+    def draw_tempo_bpm(self, weights: Tensor, uniform: Tensor) -> Tensor:
+        """Tempos (B,) as the genres have them, for weights Tensor[B x n_genres] and uniform numbers (B,) in [0, 1]."""
+        quantiles = weights @ self.tempo_quantiles_bpm  # (B, N_QUANTILES)
+        place = uniform * (N_QUANTILES - 1)
+        below = place.long().clamp_max(N_QUANTILES - 2)
+        pair = quantiles.gather(1, torch.stack([below, below + 1], 1))
+        return torch.lerp(pair[:, 0], pair[:, 1], place - below)
+
+    def draw_key(self, weights: Tensor, uniform: Tensor) -> Tensor:
+        """Keys (B,) from 0 to 24 as the genres have them, in the same way."""
+        return ((weights @ self.key_shares).cumsum(1) <= uniform[:, None]).sum(1).clamp_max(N_KEYS)
+
+    def map_style(self, style: Tensor, weights: Tensor, key_ids: Tensor) -> Tensor:
+        """Mapped styles Tensor[B x 2*style_dim] of styles, genre weights Tensor[B x n_genres] (rows sum to 1) and keys (B,)."""
+        x = torch.cat([style, weights @ self.genre_embedding.weight, self.key_embedding(key_ids)], 1)
+        x = x * (x.square().mean(1, keepdim=True) + 1e-6).rsqrt()
+        for layer in self.mapping:
+            x = F.leaky_relu(layer(x), 0.2)
+        return x
+
+    def forward(self, noise: ClipNoise, weights: Tensor, key_ids: Tensor, pulse: Pulse, start: int = 0) -> Tensor:
+        """Latents Tensor[B x C x R x T] for genre weights Tensor[B x n_genres], keys (B,) from 0 to 24 (unknown) and a pulse.
+
+        `noise` holds the frames that `config.spans(start, start + T)` asks for.
+        """
+        return self.synthesize(noise.grid, self.map_style(noise.style, weights, key_ids), pulse, start)
+
+    def synthesize(self, grid: list[Tensor], mapped: Tensor, pulse: Pulse, start: int = 0) -> Tensor:
+        """The same from mapped styles, so that they can be moved first."""
+        n_frames = grid[-1].shape[1] - 2 * self.config.n_layers * (self.config.kernel_frames(self.config.n_levels - 1) // 2)
+        x, before = None, 0
+        spans = self.config.spans(start, start + n_frames)
+        for level, (layers, values, (first, last)) in enumerate(zip(self.levels, grid, spans, strict=True)):
+            rate_hz = self.config.latent_rate_hz / 2 ** (self.config.n_levels - 1 - level)
+            x = layers(x, first - 2 * before, values, pulse.phases(CYCLE_BEATS, first, last, rate_hz), mapped)
+            before = first + self.config.n_layers * (self.config.kernel_frames(level) // 2)
+        return self.output(x, mapped)
+
+
+class _Level(nn.Module):
+    """One resolution of the generator."""
+
+    def __init__(self, config: SpectralGANConfig, level: int):
+        super().__init__()
+        width, n_rows, style_dim = config.widths[level], config.level_rows(level), 2 * config.style_dim
+        self.rows = nn.Parameter(torch.randn(width, n_rows))
+        self.inject = EqualLinear(config.noise_dim, width)
+        self.beat = EqualLinear(2 * len(CYCLE_BEATS), width)
+        n_in = config.widths[level - 1] if level else width
+        self.widen = EqualConv2d(n_in, width, (1, 1)) if n_in != width else None
+        kernel = (3, config.kernel_frames(level))
+        self.layers = nn.ModuleList([StyleConv2d(width, width, style_dim, kernel, GAIN) for _ in range(config.n_layers)])
+        self.mixer = RowMixer(width, n_rows)
+
+    def forward(self, x: Tensor | None, skipped: int, grid: Tensor, phases: Tensor, mapped: Tensor) -> Tensor:
+        """Features of the level below, of whose doubled frames `skipped` are left out first; noise, phases, mapped styles."""
+        given = self.inject(grid.transpose(1, 2).contiguous())  # (B, R, T, width): channels last in memory, which is fastest
+        given = given + self.rows.T[:, None].to(given.dtype) + self.beat(phases.transpose(1, 2))[:, None].to(given.dtype)
+        given = given.permute(0, 3, 1, 2)
+        if x is not None:
+            if self.widen is not None:
+                x = self.widen(x)
+            given = F.interpolate(x, scale_factor=2, mode="nearest")[..., skipped : skipped + given.shape[3]] + given
+        x = given
+        for number, layer in enumerate(self.layers):
+            x = F.leaky_relu(layer(x, mapped), 0.2)
+            if number == 0:
+                x = self.mixer(x)
+        return x
+
+
+class LatentDiscriminator(nn.Module):
+    """Latents, the genre, the key and the pulse to one logit for each stretch of about six frames."""
+
+    def __init__(self, config: SpectralGANConfig, widths: tuple[int, ...] = (64, 96, 160, 256)):
+        super().__init__()
+        self.config = config
+        self.enter = EqualConv2d(config.n_coefficients, widths[0], (1, 1), GAIN)
+        self.rows = nn.Parameter(torch.zeros(widths[0], config.n_rows))
+        self.beat = EqualLinear(2 * len(HEARD_CYCLES), widths[0])
+        self.mixer = RowMixer(widths[0], config.n_rows)
+        self.stages = nn.ModuleList([_DownStage(*pair) for pair in pairwise(widths)])
+        n_rows = config.n_rows >> (len(widths) - 1)
+        self.gather = EqualConv2d((widths[-1] + 1) * n_rows, widths[-1], (1, 3), GAIN)
+        self.output = EqualLinear(widths[-1], 1)
+        self.genre_embedding = nn.Embedding(len(config.genres), widths[-1])
+        self.key_embedding = nn.Embedding(N_KEYS + 1, widths[-1])
+        nn.init.zeros_(self.genre_embedding.weight)
+        nn.init.zeros_(self.key_embedding.weight)
+
+    def forward(self, latents: Tensor, genre_ids: Tensor, key_ids: Tensor, pulse: Pulse) -> Tensor:
+        """Logits Tensor[B x T/8] of latents Tensor[B x C x R x T]."""
+        x = self.enter(latents.contiguous(memory_format=torch.channels_last))
+        phases = pulse.phases(HEARD_CYCLES, 0, latents.shape[3], self.config.latent_rate_hz)
+        beat = self.beat(phases.transpose(1, 2)).transpose(1, 2)[:, :, None]  # (B, C, 1, T)
+        x = x + (self.rows[:, :, None] + beat).to(x.dtype)
+        x = self.mixer(F.leaky_relu(x, 0.2))
+        for stage in self.stages:
+            x = stage(x)
+        x = torch.cat([x, _deviation(x)], 1).flatten(1, 2)[:, :, None]  # (B, (C + 1) * R, 1, T)
+        features = F.leaky_relu(self.gather(x), 0.2)[:, :, 0].transpose(1, 2).float()  # (B, T, C)
+        wanted = self.genre_embedding(genre_ids) + self.key_embedding(key_ids)
+        projection = (wanted[:, None] * features).sum(2) / math.sqrt(features.shape[2])
+        return self.output(features)[..., 0] + projection
+
+
+def _deviation(x: Tensor) -> Tensor:
+    """How much the rows of a batch differ, as one more channel, in groups of four (Karras et al. 2018, section 3)."""
+    group = math.gcd(len(x), 4)
+    groups = x.float().unflatten(0, (-1, group))
+    spread = (groups.var(1, correction=0) + 1e-8).sqrt().mean((1, 2, 3))  # (B / group,)
+    return spread.repeat_interleave(group)[:, None, None, None].expand(-1, 1, *x.shape[2:]).to(x.dtype)
+
+
+class _DownStage(nn.Module):
+    """Two convolutions that halve rows and frames, beside a straight way."""
+
+    def __init__(self, n_in: int, n_out: int):
+        super().__init__()
+        self.first = EqualConv2d(n_in, n_in, (3, 3), GAIN)
+        self.second = EqualConv2d(n_in, n_out, (3, 3), GAIN)
+        self.skip = EqualConv2d(n_in, n_out, (1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.leaky_relu(self.first(x), 0.2)
+        y = F.leaky_relu(self.second(F.avg_pool2d(y, 2)), 0.2)
+        return (y + self.skip(F.avg_pool2d(x, 2))) / math.sqrt(2.0)

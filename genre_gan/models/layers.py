@@ -1,0 +1,88 @@
+"""Layers that several networks share: weights of unit size (StyleGAN's equalised learning rate), style-modulated convolutions.
+
+Axes: B batch, C channels, R rows of the latent grid (frequency, low to high), T frames of it (time), S style.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GAIN = math.sqrt(2.0)  # what a leaky ReLU of slope 0.2 takes away, about
+
+
+class EqualLinear(nn.Module):
+    """A linear layer whose weights are drawn at unit size and scaled when used, so that Adam moves all layers alike."""
+
+    def __init__(self, n_in: int, n_out: int, gain: float = 1.0, bias: float = 0.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n_out, n_in))
+        self.bias = nn.Parameter(torch.full((n_out,), bias))
+        self.scale = gain / math.sqrt(n_in)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * self.scale, self.bias)
+
+
+class EqualConv2d(nn.Module):
+    """The same for a convolution over rows and frames of Tensor[B x C x R x T].
+
+    Rows are padded with zeros, so that their number stays; frames are too unless told otherwise.
+    """
+
+    def __init__(self, n_in: int, n_out: int, kernel_size: tuple[int, int], gain: float = 1.0, pad_frames: bool = True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n_out, n_in, *kernel_size))
+        self.bias = nn.Parameter(torch.zeros(n_out))
+        self.scale = gain / math.sqrt(n_in * kernel_size[0] * kernel_size[1])
+        self.padding = (kernel_size[0] // 2, kernel_size[1] // 2 if pad_frames else 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
+
+
+class StyleConv2d(nn.Module):
+    """A convolution whose input channels the style scales, and whose output is brought back to unit size.
+
+    After Karras et al., "Analyzing and improving the image quality of StyleGAN" (2020), section 2.2, with the scales applied to
+    the input instead of the weights, which is the same and needs no weights of its own for each clip of the batch. Frames are
+    not padded: a kernel of k frames takes k - 1 of them away.
+    """
+
+    def __init__(
+        self, n_in: int, n_out: int, style_dim: int, kernel_size: tuple[int, int], gain: float = 1.0, demodulate: bool = True
+    ):
+        super().__init__()
+        self.affine = EqualLinear(style_dim, n_in, bias=1.0)
+        self.conv = EqualConv2d(n_in, n_out, kernel_size, pad_frames=False)
+        self.gain, self.demodulate = gain, demodulate
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """Tensor[B x n_in x R x T] and styles Tensor[B x S] to Tensor[B x n_out x R x (T - k + 1)]."""
+        scale = self.affine(style)  # (B, n_in)
+        weight = self.conv.weight * self.conv.scale
+        x = F.conv2d(x * scale[:, :, None, None].to(x.dtype), weight, padding=self.conv.padding)
+        bias = self.conv.bias[:, None, None].to(x.dtype)
+        if not self.demodulate:
+            return x + bias
+        norm = self.gain * (scale.float().square() @ weight.float().square().sum((2, 3)).T + 1e-6).rsqrt()  # (B, n_out)
+        return torch.addcmul(bias, x, norm[:, :, None, None].to(x.dtype))
+
+
+class RowMixer(nn.Module):
+    """Lets every row hear all others of its frame, each channel with weights of its own: what partials of a chord need.
+
+    Starts as nothing added.
+    """
+
+    def __init__(self, n_channels: int, n_rows: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(n_channels, n_rows, n_rows))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tensor[B x C x R x T] to the same shape."""
+        mixed = torch.matmul(self.weight.to(x.dtype), x)  # (C, R, R) @ (B, C, R, T)
+        return x + mixed / math.sqrt(self.weight.shape[1])

@@ -1,0 +1,125 @@
+"""The two-dimensional generator: no borders in time, conditions that count, and a discriminator that hears them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from genre_gan.models.generator import (
+    N_KEYS,
+    N_QUANTILES,
+    ClipNoise,
+    LatentDiscriminator,
+    Pulse,
+    SpectralGANConfig,
+    SpectralGenerator,
+)
+
+TINY = SpectralGANConfig(genres=("blues", "jazz", "rock"), n_coefficients=4, n_rows=8, widths=(8, 8, 6), style_dim=8, noise_dim=2)
+
+
+@pytest.fixture
+def generator() -> SpectralGenerator:
+    torch.manual_seed(0)
+    generator = SpectralGenerator(TINY).eval()
+    for level in generator.levels:
+        torch.nn.init.normal_(level.mixer.weight)
+    return generator
+
+
+def draw(n_clips: int, start: int, stop: int) -> ClipNoise:
+    spans = enumerate(TINY.spans(start, stop))
+    grid = [torch.randn(n_clips, last - first, TINY.level_rows(level), TINY.noise_dim) for level, (first, last) in spans]
+    return ClipNoise(torch.randn(n_clips, TINY.style_dim), grid)
+
+
+def conditions(n_clips: int, genre: int = 0, key: int = 3, tempo_bpm: float = 100.0):
+    weights = torch.eye(3)[[genre] * n_clips]
+    return weights, torch.full((n_clips,), key), Pulse(torch.full((n_clips,), tempo_bpm), torch.full((n_clips,), 0.3))
+
+
+@torch.inference_mode()
+def test_pieces_are_exactly_those_of_the_whole(generator):
+    noise, whole_spans = draw(2, 0, 64), TINY.spans(0, 64)
+    whole = generator(noise, *conditions(2))
+    assert whole.shape == (2, 4, 8, 64)
+    parts = []
+    for start, stop in ((0, 4), (4, 28), (28, 64)):
+        spans = zip(noise.grid, whole_spans, TINY.spans(start, stop), strict=True)
+        grid = [values[:, first - begin : last - begin] for values, (begin, _), (first, last) in spans]
+        parts.append(generator(ClipNoise(noise.style, grid), *conditions(2), start))
+    torch.testing.assert_close(torch.cat(parts, 3), whole, atol=1e-5, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_every_frame_and_row_hears_noise_and_the_conditions_count(generator):
+    noise = draw(1, 0, 32)
+    plain = generator(noise, *conditions(1))
+    for changed in (conditions(1, genre=1), conditions(1, key=4), conditions(1, tempo_bpm=140.0)):
+        assert (generator(noise, *changed) - plain).abs().mean() > 1e-3
+    other = generator(noise._replace(grid=[torch.randn_like(values) for values in noise.grid]), *conditions(1))
+    assert ((other - plain).abs() > 1e-6).all()
+
+
+@pytest.mark.parametrize(("start", "stop"), [(2, 8), (8, 8), (8, 4)])
+def test_spans_are_refused_where_they_cannot_be(start, stop):
+    with pytest.raises(ValueError, match="start must be a multiple of 4 below stop"):
+        TINY.spans(start, stop)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"n_rows": 12}, "multiple of 8"), ({"genres": ("jazz", "jazz")}, "different names")]
+)
+def test_impossible_configs_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        SpectralGANConfig(**settings)
+
+
+def test_phases_turn_with_the_tempo_and_leave_out_what_is_too_quick():
+    pulse = Pulse(torch.tensor([120.0]), torch.tensor([0.0]))
+    sine, cosine = pulse.phases((1.0,), 0, 20, 10.0)[0]  # two beats a second at ten frames a second: five frames a beat
+    torch.testing.assert_close(sine[:15], sine[5:], atol=1e-5, rtol=0)
+    assert float(sine[0]) == pytest.approx(math.sin(2 * math.pi * 0.1), abs=1e-5)
+    torch.testing.assert_close(sine.square() + cosine.square(), torch.ones(20))
+    assert not pulse.phases((0.125,), 0, 20, 10.0).any()
+
+
+def test_tempos_and_keys_are_drawn_as_the_genres_have_them(generator):
+    generator.tempo_quantiles_bpm[0] = torch.linspace(80.0, 112.0, N_QUANTILES)
+    generator.tempo_quantiles_bpm[1] = torch.linspace(100.0, 132.0, N_QUANTILES)
+    uniform = torch.tensor([0.0, 0.5, 1.0])
+    blues = torch.eye(3)[[0] * 3]
+    torch.testing.assert_close(generator.draw_tempo_bpm(blues, uniform), torch.tensor([80.0, 96.0, 112.0]))
+    half = torch.tensor([[0.5, 0.5, 0.0]] * 3)
+    torch.testing.assert_close(generator.draw_tempo_bpm(half, uniform), torch.tensor([90.0, 106.0, 122.0]))
+    generator.key_shares.zero_()
+    generator.key_shares[0, 5], generator.key_shares[0, 9] = 0.25, 0.75
+    assert generator.draw_key(blues, torch.tensor([0.0, 0.3, 1.0])).tolist() == [5, 9, N_KEYS]
+
+
+def test_the_discriminator_tells_clips_apart_by_what_it_is_told():
+    torch.manual_seed(0)
+    discriminator = LatentDiscriminator(TINY, (4, 6, 8))
+    for embedding in (discriminator.genre_embedding, discriminator.key_embedding):
+        torch.nn.init.normal_(embedding.weight)
+    latents, pulse = torch.randn(4, 4, 8, 16), Pulse(torch.full((4,), 90.0), torch.zeros(4))
+    genre_ids, key_ids = torch.tensor([0, 1, 2, 0]), torch.tensor([0, 5, 24, 24])
+    logits = discriminator(latents, genre_ids, key_ids, pulse)
+    assert logits.shape == (4, 4)
+    for changed in (
+        (genre_ids.roll(1), key_ids, pulse),
+        (genre_ids, key_ids.roll(1), pulse),
+        (genre_ids, key_ids, pulse._replace(beat=pulse.beat + 0.4)),
+    ):
+        assert (discriminator(latents, *changed) - logits).abs().mean() > 1e-4
+
+
+def test_one_batch_can_be_learned_against_the_discriminator(generator):
+    """Gradients reach every weight of G through D but those that say nothing yet."""
+    discriminator = LatentDiscriminator(TINY, (4, 6, 8))
+    weights, key_ids, pulse = conditions(4)
+    fake = generator.train()(draw(4, 0, 16), weights, key_ids, pulse)
+    discriminator(fake, weights.argmax(1), key_ids, pulse).mean().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in generator.parameters())
