@@ -21,7 +21,7 @@ SUFFIXES = (  # of sound files; whether one can be read depends on its content a
     ".tta", ".mka", ".webm", ".weba", ".amr", ".3gp", ".ac3", ".mpc", ".dsf",
 )
 OVERSHOOT = 2.0  # peaks that lossy codecs and resampling can leave in a sound that was within full scale
-ANTIPHASE_POWER = 0.02  # of what the mean of channels that know nothing of each other would have: less is cancelled
+ANTIPHASE_POWER = 0.05  # of what channels that know nothing of each other would have together: with less they cancel
 
 
 AudioSource = str | os.PathLike | bytes | BinaryIO | Clip | RawAudio | tuple | Mapping[str, Any]
@@ -133,7 +133,7 @@ def _mono(pieces: Iterable[np.ndarray], source: AudioSource, note: Callable[[str
         if not np.isfinite(mono).all():
             raise AudioError(f"{name_of(source)} has samples that are not finite numbers")
         if n_channels > 1:
-            chosen = _cancelled_channel(piece, mono, chosen)
+            chosen = _cancelled_channel(piece, chosen)
             if chosen is not None:
                 mono = piece[:, chosen]
                 if not was_said:
@@ -142,13 +142,14 @@ def _mono(pieces: Iterable[np.ndarray], source: AudioSource, note: Callable[[str
         yield np.ascontiguousarray(mono)
 
 
-def _cancelled_channel(piece: np.ndarray, mono: np.ndarray, before: int | None) -> int | None:
-    """The channel to take in place of the mean, if that is far below it; the one from `before` is kept while it is as loud."""
-    with np.errstate(over="ignore"):
-        powers = np.einsum("nc,nc->c", piece, piece)
-        loudest = int(powers.argmax())
-        if not np.dot(mono, mono) < ANTIPHASE_POWER * powers.sum() / len(powers) ** 2:
+def _cancelled_channel(piece: np.ndarray, before: int | None) -> int | None:
+    """The channel to take where the mean of all has lost the sound; the one from `before` is kept while it is as loud."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        products = piece.T @ piece  # their sum is the power of the channels' sum, and its diagonal the power of each
+        powers = np.diagonal(products)
+        if not products.sum() < ANTIPHASE_POWER * powers.sum():
             return None
+    loudest = int(powers.argmax())
     return before if before is not None and powers[before] > 0.5 * powers[loudest] else loudest
 
 
