@@ -118,8 +118,8 @@ def test_points_lost_are_those_of_the_tracks_that_a_change_turns(monkeypatch, mu
 
     monkeypatch.setattr(evaluate_classifier, "CHANGES", {"64 kbit/s mp3": as_mp3, "cut to 5 s": cut_to_5_s})
     table = measure_robustness(Hearing(), load_tracks([str(music_folder)]), np.zeros(10, int), 3)
-    assert {name: (row["n"], row["balanced"], row["lost"]["value"]) for name, row in table.items()} == {
-        "as it is": (6, 1.0, 0.0), "64 kbit/s mp3": (6, 0.0, 1.0), "cut to 5 s": (6, 1.0, 0.0),
+    assert {name: (row["n"], row["balanced"], row["lost"]["value"], row["turned"]) for name, row in table.items()} == {
+        "as it is": (6, 1.0, 0.0, 0.0), "64 kbit/s mp3": (6, 0.0, 1.0, 1.0), "cut to 5 s": (6, 1.0, 0.0, 0.0),
     }  # fmt: skip
 
 
@@ -141,6 +141,7 @@ def test_the_curve_counts_what_lies_above_each_threshold():
 
 def test_wilson_intervals_by_hand():
     assert wilson_interval(50, 100) == pytest.approx((0.404, 0.596), abs=1e-3)
+    assert wilson_interval(0, 20)[0] == 0.0 and wilson_interval(20, 20)[1] == pytest.approx(1.0)
     assert wilson_interval(0, 20)[1] == pytest.approx(0.161, abs=1e-3)
     with pytest.raises(ValueError, match="at least one"):
         wilson_interval(0, 0)

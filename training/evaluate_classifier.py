@@ -167,7 +167,14 @@ def measure_robustness(panel: Panel, tracks: TrackSet, folds: np.ndarray, per_ge
             return balanced(plain.hits, plain.genre_ids, counts) - balanced(changed.hits, changed.genre_ids, counts)
 
         estimate = bootstrap(lost, draw_clusters(plain.artists))
-        return {"n": len(changed.hits), "balanced": balanced(changed.hits, changed.genre_ids), "lost": vars(estimate)}
+        turned = changed.probabilities.argmax(1) != plain.probabilities.argmax(1)
+        return {
+            "n": len(changed.hits),
+            "balanced": balanced(changed.hits, changed.genre_ids),
+            "lost": vars(estimate),
+            "turned": float(turned.mean()),
+            "moved": float(np.abs(changed.probabilities - plain.probabilities).max(1).mean()),
+        }
 
     table = {"as it is": compare(plain)}
     for name, change in CHANGES.items():

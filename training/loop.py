@@ -374,6 +374,7 @@ def training_record(run: Run, store: FeatureStore, split: Split, n_steps: int) -
         "skipped": len(store.skipped),
         "tracks_per_genre": {genre: genres.count(genre) for genre in store.tracks.genres},
         "split": split.protocol + (" (slices of a track on both sides)" if split.leaks else ""),
+        "split_summary": split.summary(),
         "steps": n_steps,
         "seed": run.args.seed,
     }

@@ -140,4 +140,5 @@ def wilson_interval(n_hits: int, n: int) -> tuple[float, float]:
         raise ValueError("an interval needs at least one trial")
     z, share = 1.96, n_hits / n
     centre, spread = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return float((centre - spread) / (1 + z * z / n)), float((centre + spread) / (1 + z * z / n))
+    low, high = ((centre + sign * spread) / (1 + z * z / n) for sign in (-1, 1))
+    return float(max(0.0, low)), float(min(1.0, high))
