@@ -41,6 +41,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=_port, help="port to listen on (default: the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="also make a temporary public link")
     parser.add_argument("--auth", type=_login, metavar="USER:PASSWORD", help="ask visitors to log in")
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"),
+        help="where the models run (default: a GPU where there is one)",
+    )
     for option, variable in (("model", "GENRE_GAN_MODEL"), ("classifier", "GENRE_GAN_CLASSIFIER")):
         parser.add_argument(
             f"--{option}", metavar="REPO_OR_FOLDER", default=os.environ.get(variable) or None,
@@ -55,16 +59,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops it, the cache goes too
     import torch
 
-    from genre_gan.demo.events import AT_ONCE
+    from genre_gan.demo.limits import AT_ONCE, MAX_CACHE_BYTES
     from genre_gan.demo.models import Models
     from genre_gan.demo.page import build_demo
-    from genre_gan.demo.server import MAX_CACHE_BYTES, serve, trim_cache
+    from genre_gan.demo.server import serve, trim_cache
 
     torch.set_num_threads(max(1, torch.get_num_threads() // AT_ONCE))
     with tempfile.TemporaryDirectory(prefix="genre_gan_", dir=os.environ.get("GRADIO_TEMP_DIR")) as cache:
         os.environ["GRADIO_TEMP_DIR"] = cache
         try:
-            models = Models(args.model, args.classifier)
+            models = Models(args.model, args.classifier, args.device)
             demo = build_demo(models)
             serve(demo, server_name=args.host, server_port=args.port, share=args.share, auth=args.auth)
         except (ValueError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The About tab: what this is, its use from code, and what was measured."""
+"""The tab that tells how it works: for lay people first, then its use from code, then what was measured."""
 
 from __future__ import annotations
 
@@ -9,19 +9,46 @@ import gradio as gr
 
 from genre_gan.demo.models import Models
 
-RESULTS = Path(__file__).parents[2] / "training" / "results"
-ABOUT = (Path(__file__).parent / "texts" / "about.md").read_text(encoding="utf-8")
-SNIPPETS = {path.stem: path.read_text(encoding="utf-8").rstrip() for path in (Path(__file__).parent / "snippets").glob("*.py")}
+HERE = Path(__file__).parent
+RESULTS = HERE.parents[1] / "training" / "results"
+SNIPPETS = {path.stem: path.read_text(encoding="utf-8").rstrip() for path in (HERE / "snippets").glob("*.py")}
+ADDRESS = "http://127.0.0.1:7860"  # in the snippets, where the page puts its own
+OWN_ADDRESS_JS = f"(text) => [text.replaceAll('{ADDRESS}', location.origin + location.pathname.replace(/[/]$/, ''))]"
+PICTURE = re.compile(r"!\[([^]]*)\]\(([^)]*)\)")
+LOCAL_LINK = re.compile(r"\[([^]]*)\]\((?!https?:)[^)]*\)")
 
 
-def add_about_tab(models: Models) -> None:
-    """Build the tab: what this is, its use from code, and the tables and curves that stand in `training/results`."""
-    gr.Markdown(ABOUT.format(weights=models.in_use(), **SNIPPETS))
-    for path in sorted(RESULTS.rglob("*.md"), key=lambda path: (path.stem != "report", path)):
-        text = re.sub(r"!\[([^]]*)\]\([^)]*\)", r"*\1: see the pictures below*", path.read_text(encoding="utf-8"))
-        with gr.Accordion(text.lstrip("# \n").partition("\n")[0] or path.stem, open=False):
+def read_text(name: str) -> str:
+    """One of the texts."""
+    return (HERE / "texts" / name).read_text(encoding="utf-8")
+
+
+def add_about_tab(models: Models) -> gr.Markdown:
+    """Build the tab; returns the text in which the page's own address is to stand."""
+    gr.Markdown(read_text("how.md"))
+    gr.HTML(read_text("steps.html"), apply_default_css=False)
+    gr.Markdown(read_text("more.md").format(weights=models.in_use()))
+    use = gr.Markdown(read_text("use.md").format(**SNIPPETS), elem_id="use")
+    paths = sorted(RESULTS.rglob("*.md"), key=lambda path: (path.stem != "report", path))
+    if paths:
+        gr.Markdown("## What was measured")
+    titles: set[str] = set()
+    for path in paths:
+        title, text, pictures = result_page(path)
+        if title in titles:
+            title += f" ({path.relative_to(RESULTS).with_suffix('').as_posix().replace('_', ' ')})"
+        titles.add(title)
+        with gr.Accordion(title, open=False):
             gr.Markdown(text)
-    if pictures := sorted(RESULTS.rglob("*.png")):
-        with gr.Accordion("Curves and pictures", open=False):
-            for path in pictures:
-                gr.Image(path, label=path.stem.replace("_", " "), interactive=False, buttons=["fullscreen"])
+            for picture in pictures:
+                gr.Image(picture, label=picture.stem.replace("_", " "), interactive=False, buttons=["fullscreen"])
+    return use
+
+
+def result_page(path: Path) -> tuple[str, str, list[Path]]:
+    """A page of results: its title, its text without it, and its pictures. Links to files beside it would lead nowhere here."""
+    text = path.read_text(encoding="utf-8")
+    pictures = [path.parent / target for _, target in PICTURE.findall(text)]
+    text = LOCAL_LINK.sub(r"\1", PICTURE.sub("", text)).strip()
+    title, _, rest = text.partition("\n") if text.startswith("# ") else (f"# {path.stem}", "", text)
+    return title.removeprefix("# "), rest.strip(), [picture for picture in pictures if picture.is_file()]

@@ -1,87 +1,64 @@
-"""The Classify tab: a file or a recording, its genre, and its genre over time."""
+"""The Classify tab: a file, a recording or many files; what they sound like, and when."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
-import numpy as np
 
-from genre_gan import Clip
-from genre_gan.audio import SAMPLE_RATE_HZ, read_blocks
 from genre_gan.demo.errors import user_errors
-from genre_gan.demo.events import ON_MODELS, PRIVATE
-from genre_gan.demo.forms import keep_file
+from genre_gan.demo.hearing import HEADERS, HINT, Listener
+from genre_gan.demo.limits import MAX_UPLOAD_MB, MAX_UPLOAD_S, ON_MODELS, PRIVATE
 from genre_gan.demo.models import Models
-from genre_gan.demo.pictures import describe, label_of
-from genre_gan.demo.server import MAX_UPLOAD_MB
-from genre_gan.plots import sound_html, spectrogram_of
+from genre_gan.demo.music import keep_file
+from genre_gan.demo.samples import SAMPLES
 
-MAX_UPLOAD_S = 30 * 60
-SYNTHETIC = {  # samples by their index
-    "white noise": lambda i: 0.1 * np.random.default_rng(0).standard_normal(len(i)),
-    "a pure tone": lambda i: 0.3 * np.sin(2 * np.pi * 440 * i / SAMPLE_RATE_HZ),
-    "silence": lambda i: 0.0 * i,
-}
 NOTE = (Path(__file__).parent / "texts" / "classify.md").read_text(encoding="utf-8")
+CLEAR_JS = f"() => [{{}}, '{HINT}', null, '']"
+GENERATED_S, GENERATED_SEED = 10.0, 1
 
 
-def add_classify_tab(models: Models) -> tuple[gr.Audio, dict]:
-    """Build the tab; returns where sound comes in, and the event, as keywords, that classifies it."""
+def add_classify_tab(models: Models) -> gr.Audio:
+    """Build the tab; returns where sound comes in: whatever is put there is classified."""
+    listener = Listener(models)
+    generated = models.generator(models.default).genres[1:8:3]
 
-    def blocks_of(path: str, notes: list[str]) -> Iterator[np.ndarray]:
-        n_samples = 0
-        for block in read_blocks(path, on_note=notes.append):
-            n_samples += len(block)
-            if n_samples > MAX_UPLOAD_S * SAMPLE_RATE_HZ:
-                raise ValueError(f"The sound is longer than {MAX_UPLOAD_S // 60} minutes: send a part of it.")
-            yield block
-
-    def classify(audio: str | None) -> tuple[dict[str, float] | str, str, list[dict], str]:
-        """Name the genre of a sound file: the likeliest genres, a sentence, the genre over time, and a picture of that as HTML.
-
-        Args:
-            audio: A sound file of at most 50 MB and 30 minutes.
-        """
-        with user_errors(audio):
-            if audio is None:
-                raise ValueError("There is no sound yet: upload a file or record one first.")
-            notes: list[str] = []
-            spectrogram = spectrogram_of(blocks_of(audio, notes), SAMPLE_RATE_HZ)
-            guess = models.classifier.classify(audio, on_note=lambda note: None)  # all was noted the first time
-            sentence = " ".join([describe(guess), *(f"Note: {note}." for note in notes)])
-            picture = sound_html(spectrogram, f"Genre over time. {describe(guess)}", guess.timeline)
-            return label_of(guess), sentence, [point._asdict() for point in guess.timeline], picture
-
-    def example(kind: str) -> str:
+    def sample(name: str) -> str:
         with user_errors():
-            if kind in SYNTHETIC:
-                samples = SYNTHETIC[kind](np.arange(6 * SAMPLE_RATE_HZ)).astype(np.float32)
-                return keep_file(Clip(samples, SAMPLE_RATE_HZ), kind, "wav")
-            return keep_file(models.generator(models.default).generate(kind, 10.0, seed=1), f"{kind} example", "wav")
+            if name in SAMPLES:
+                return keep_file(SAMPLES[name]().encode("wav"), name, "wav")
+            clip = models.generator(models.default).generate(name, GENERATED_S, seed=GENERATED_SEED)
+            return keep_file(clip.encode("wav"), f"{name} generated", "wav")
 
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            sources = ["upload", "microphone"]
+            sources: Any = ["upload", "microphone"]
             upload = gr.Audio(sources=sources, type="filepath", label="Music to classify", buttons=["download"], elem_id="upload")
-            button = gr.Button("Classify", variant="primary", elem_id="classify-button")
-            gr.Markdown("Or try a sound that is made here:")
-            with gr.Row():
-                kinds = [*models.generator(models.default).genres[1:8:3], *SYNTHETIC]
-                examples = {kind: gr.Button(kind, size="sm", min_width=90) for kind in kinds}
-            gr.Markdown(NOTE.format(max_mb=MAX_UPLOAD_MB, max_minutes=MAX_UPLOAD_S // 60))
+            gr.HTML("", elem_id="no-microphone", elem_classes="note")
+            gr.Markdown("Nothing at hand? Try one of these:")
+            with gr.Row(elem_id="samples"):
+                buttons = {name: gr.Button(name, size="sm", min_width=130) for name in SAMPLES}
+                buttons |= {name: gr.Button(f"{name} (generated)", size="sm", min_width=130) for name in generated}
+            gr.Markdown(NOTE.format(max_mb=MAX_UPLOAD_MB, max_minutes=MAX_UPLOAD_S // 60), elem_classes="note")
         with gr.Column(scale=3, min_width=300):
-            label = gr.Label(label="Genre", elem_id="label")
-            sentence = gr.Textbox(label="In words", interactive=False, elem_id="summary")
-            caption = "Spectrogram, and genre over time: the brighter, the likelier"
-            picture = gr.HTML(label=caption, show_label=True, container=True, padding=True, elem_id="timeline")
+            words = gr.Markdown(HINT, elem_id="summary")
+            label = gr.Label(label="Genre", num_top_classes=3, elem_id="label")
+            picture = gr.HTML(elem_id="timeline")
             with gr.Accordion("Every slice in numbers", open=False):
                 timeline = gr.JSON(label="Timeline", show_label=False)
-    event = {"fn": classify, "inputs": upload, "outputs": [label, sentence, timeline, picture], **ON_MODELS}
-    button.click(**event, api_name="classify")
-    upload.upload(**event, **PRIVATE)
-    for kind, choice in examples.items():
-        choice.click(partial(example, kind), None, upload, **ON_MODELS, **PRIVATE).then(**event, **PRIVATE)
-    return upload, event
+    with gr.Accordion("Many files at once", open=False, elem_id="many"):
+        several = gr.File(file_count="multiple", file_types=["audio"], label="Sound files", height=140, elem_id="many-files")
+        results = gr.Dataframe(
+            headers=HEADERS, visible=False, label="Genres", wrap=True, interactive=False, elem_id="many-results"
+        )
+        csv_file = gr.DownloadButton("Download as CSV, with all probabilities", visible=False, elem_id="many-csv")
+    outputs = [label, words, timeline, picture]
+    # An answer stands beside its own sound only: it goes as soon as the sound changes, and none comes where there is an error.
+    change = upload.change(None, None, outputs, js=CLEAR_JS)
+    change.then(listener.one, upload, outputs, show_progress_on=picture, **ON_MODELS, **PRIVATE)
+    several.change(listener.many, several, [results, csv_file], show_progress_on=several, **ON_MODELS, **PRIVATE)
+    for name, button in buttons.items():
+        button.click(partial(sample, name), None, upload, **ON_MODELS, **PRIVATE)
+    return upload

@@ -6,15 +6,15 @@ import logging
 import threading
 from pathlib import Path
 
-from genre_gan import GenreClassifier, GenreGenerator
-from genre_gan.demo.pictures import picture_of
+from genre_gan import Clip, GenreClassifier, GenreGenerator
 from genre_gan.hub import packaged_weights
 from genre_gan.pretrained import ModelError
+from genre_gan.recipe import Recipe
 
 PACKAGED = {
     "mel": "mel: the default, a GAN on spectrograms",
-    "fcn": "fcn: the report's fully connected GAN",
-    "cnn": "cnn: the report's convolutional GAN",
+    "fcn": "fcn: noise, as in the report",
+    "cnn": "cnn: noise, as in the report",
 }
 WARM_UP_S = 2.0
 
@@ -29,29 +29,35 @@ class Models:
     Args:
         generator: a folder or a Hub id, offered first; None offers the packaged models alone.
         classifier: a folder or a Hub id; None is the packaged one.
+        device: where they run: `cpu`, `cuda`, `mps`, or `auto` for a GPU where there is one.
 
     Raises:
         ModelError: a local folder that holds no such model.
+        ValueError: no such device.
     """
 
-    def __init__(self, generator: str | None = None, classifier: str | None = None):
+    def __init__(self, generator: str | None = None, classifier: str | None = None, device: str = "cpu"):
         self.notices: list[str] = []
         self.labels = {name: label for name, label in PACKAGED.items() if packaged_weights(name).is_dir()}
+        self._device = device
         self._lock = threading.Lock()
         self._generators: dict[str, GenreGenerator] = {}
-        if generator is not None and (loaded := self._load(GenreGenerator, generator)):
+        if generator is not None and (loaded := self._load(GenreGenerator, generator, device=device)):
             name = shown_source(generator)
             self._generators[name] = loaded
             self.labels = {name: f"{name}: {loaded.name}"} | self.labels
         self.default = next(iter(self.labels))
-        self.classifier = (classifier and self._load(GenreClassifier, classifier)) or GenreClassifier.from_pretrained()
+        given = self._load(GenreClassifier, classifier) if classifier is not None else None
+        self.classifier: GenreClassifier = given or GenreClassifier.from_pretrained()
 
-    def _load(self, pipeline: type, source: str) -> GenreGenerator | GenreClassifier | None:
+    def _load(self, pipeline, source: str, **settings):
         try:
-            return pipeline.from_pretrained(source)
+            return pipeline.from_pretrained(source, **settings)
         except ModelError as error:
             if Path(source).exists():
                 raise
+            if looks_local(source):
+                raise ModelError(f"there is no folder {source!r}, and no Hub id like 'user/genre-gan' is written so") from error
             self.notices.append(f"{source} could not be loaded, so weights from the package stand in for it.")
             logger.warning("%s %s", self.notices[-1], error)
             return None
@@ -62,19 +68,37 @@ class Models:
             raise ValueError(f"model must be one of {', '.join(self.labels)}, got {name!r}")
         with self._lock:
             if name not in self._generators:
-                self._generators[name] = GenreGenerator.from_pretrained(name)
+                self._generators[name] = GenreGenerator.from_pretrained(name, device=self._device)
             return self._generators[name]
+
+    def following(self, recipe: Recipe) -> GenreGenerator:
+        """The generator that can follow a recipe: the one with its very weights, else one of the same kind.
+
+        Raises:
+            ValueError: there is none.
+        """
+        alike = [generator for generator in map(self.generator, self.labels) if generator.name == recipe.model]
+        if not alike:
+            known = ", ".join(dict.fromkeys(generator.name for generator in map(self.generator, self.labels)))
+            raise ValueError(f"model must be one of {known}, got {recipe.model!r}")
+        return next((generator for generator in alike if generator.revision == recipe.revision), alike[0])
 
     def in_use(self) -> str:
         """Which weights are in use, as Markdown."""
         offered = "\n".join(f"- {label}" for label in self.labels.values())
         return f"Generators here, the default first:\n{offered}\n\nClassifier: LSTM, {shown_source(self.classifier.source)}"
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> Clip:
         """Go once through everything that the first click needs."""
         generator = self.generator(self.default)
         clip = generator.generate(generator.genres[0], WARM_UP_S, 0)
-        picture_of(clip, "warm-up", self.classifier.classify(clip))
+        self.classifier.classify(clip)
+        return clip
+
+
+def looks_local(source: str) -> bool:
+    """Whether `source` is meant to be a folder: it is no Hub id of the form `user/name`, or it would lie in one that exists."""
+    return source.count("/") != 1 or source.startswith((".", "/", "~")) or Path(source).parent.is_dir()
 
 
 def shown_source(source: str) -> str:

@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 from gradio import processing_utils
 
-from genre_gan.demo.about_tab import add_about_tab
+from genre_gan.demo import limits
+from genre_gan.demo.about_tab import OWN_ADDRESS_JS, add_about_tab
 from genre_gan.demo.classify_tab import add_classify_tab
-from genre_gan.demo.events import PRIVATE
-from genre_gan.demo.forms import KEPT_CLIPS, take_in
-from genre_gan.demo.generate_tab import add_generate_tab
+from genre_gan.demo.endpoints import add_endpoints
+from genre_gan.demo.generate_tab import SAME_JS, add_generate_tab
+from genre_gan.demo.handlers import Handlers
 from genre_gan.demo.models import Models
 from genre_gan.demo.server import own_file
 
 TITLE = "genre-gan: music by genre"
-CACHE_CHECK_S, CACHE_AGE_S = 600, 7_200
-IN_QUEUE = 32
+
+
+class Page(gr.Blocks):
+    """Blocks whose users learn in words what is wrong with the values that they sent: gradio itself would answer `null`."""
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
+        """What gradio does, with its errors made fit for users."""
+        if len(inputs) < len(block_fn.inputs):
+            names = ", ".join(str(component.label) for component in block_fn.inputs)
+            wanted = f"{block_fn.api_name} takes {len(block_fn.inputs)} values ({names}), got {len(inputs)}"
+            raise gr.Error(wanted, print_exception=False)
+        try:
+            return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise gr.Error("These values are not what this field takes.", print_exception=False) from error
 
 
 def build_demo(models: Models) -> gr.Blocks:
-    """Build the page and its two endpoints, `/generate` and `/classify`, on the given pipelines."""
+    """Build the page and its two endpoints on the given pipelines."""
     processing_utils.async_ssrf_protected_download = own_file
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CACHE_CHECK_S, CACHE_AGE_S)) as demo:
-        gr.Markdown("# genre-gan\nGenerate short music by genre, or find out which genre a recording sounds like.")
+    with Page(title=TITLE, analytics_enabled=False, delete_cache=(limits.CACHE_CHECK_S, limits.CACHE_AGE_S)) as demo:
+        gr.Markdown("# genre-gan\nMake music by genre, or name a genre by ear.", elem_id="head")
         for notice in models.notices:
             gr.Markdown(f"**Note:** {notice}")
         with gr.Tabs() as tabs:
             with gr.Tab("Generate", id="generate"):
-                takes, senders = add_generate_tab(models)
+                made = add_generate_tab(models)
             with gr.Tab("Classify", id="classify"):
-                upload, classifying = add_classify_tab(models)
-            with gr.Tab("About", id="about"):
-                add_about_tab(models)
-        for slot, sender in zip([None, *range(KEPT_CLIPS)], senders, strict=True):
-            sender.click(
-                lambda takes, slot=slot: (take_in(takes, slot).path, gr.Tabs(selected="classify")),
-                takes, [upload, tabs], queue=False, **PRIVATE,
-            ).then(**classifying, **PRIVATE)
-    return demo.queue(max_size=IN_QUEUE)
+                upload = add_classify_tab(models)
+            with gr.Tab("How it works", id="about"):
+                use = add_about_tab(models)
+        made.player.classify(Handlers(models).to_classify, None, [upload, tabs], **limits.ON_MODELS, **limits.PRIVATE)
+        demo.load(None, made.takes, made.takes_view, js=SAME_JS)
+        demo.load(None, use, use, js=OWN_ADDRESS_JS)
+        add_endpoints(models)
+    return demo.queue(max_size=limits.IN_QUEUE)

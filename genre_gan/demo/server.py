@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import socket
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -11,10 +13,12 @@ import gradio as gr
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-MAX_UPLOAD_MB = 50
-MAX_BODY_BYTES = 1_000_000  # of a request that is no upload
-MAX_CACHE_BYTES = 4_000_000_000
-CSS = Path(__file__).with_name("style.css")
+from genre_gan.demo.limits import MAX_BODY_BYTES, MAX_UPLOAD_MB
+from genre_gan.demo.look import theme
+
+# gradio shows its tab for MCP even where there is none; it is the last one
+NO_MCP_CSS = ".api-docs .snippets > li.snippet:last-child { display: none }"
+WEB = Path(__file__).parent / "web"
 
 
 async def own_file(url: str, cache_dir: str) -> str:
@@ -62,10 +66,34 @@ def trim_cache(folder: Path, max_bytes: int) -> None:
 
 
 def serve(demo: gr.Blocks, **settings) -> None:
-    """Launch the page, in threads of its own, with the limits that strangers need; `settings` go to gradio's `launch`."""
+    """Launch the page, in threads of its own, with the limits that strangers need; `settings` go to gradio's `launch`.
+
+    Raises:
+        ValueError: the port is in use.
+    """
+    scripts = "".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in (WEB / "clips.js",))
+    css = (WEB / "style.css").read_text(encoding="utf-8") + ("" if has_mcp() else NO_MCP_CSS)
+    port = settings.get("server_port")
+    if port is not None and is_taken(settings.get("server_name") or "127.0.0.1", port):
+        raise ValueError(f"port {port} is in use: choose another, or leave out --port for the first free one")
     demo.launch(
-        prevent_thread_lock=True, theme=gr.themes.Soft(font=["system-ui", "sans-serif"]), css_paths=CSS,
-        footer_links=["api", "settings", "gradio"], app_kwargs={"middleware": [Middleware(BodyLimit)]},
-        max_file_size=f"{MAX_UPLOAD_MB}mb", state_session_capacity=1_000, enable_monitoring=False, run_history=False,
-        mcp_server=importlib.util.find_spec("mcp") is not None, **settings,
-    )
+        prevent_thread_lock=True, theme=theme(), css=css, head=scripts, footer_links=["api", "settings", "gradio"],
+        app_kwargs={"middleware": [Middleware(BodyLimit)]}, max_file_size=f"{MAX_UPLOAD_MB}mb", state_session_capacity=1_000,
+        enable_monitoring=False, run_history=False, mcp_server=has_mcp(), **settings,
+    )  # fmt: skip
+
+
+def is_taken(host: str, port: int) -> bool:
+    """Whether something listens on that port already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
+
+
+def has_mcp() -> bool:
+    """Whether `gradio[mcp]` is installed."""
+    return importlib.util.find_spec("mcp") is not None

@@ -1,0 +1,117 @@
+"""What the Generate tab asks of the server."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from genre_gan.clip import FORMATS
+from genre_gan.demo.errors import user_errors
+from genre_gan.demo.limits import MAX_DOWNLOADS
+from genre_gan.demo.models import Models
+from genre_gan.demo.music import Music, Visit, Wanted, download_of, keep_file, perform
+from genre_gan.demo.wishes import ALONE, N_TAKES, Form, checked, followed, recipe_of_query, surprise, title_of
+from genre_gan.files import file_names
+from genre_gan.recipe import Recipe
+
+
+def sent(event: gr.EventData, name: str) -> Any:
+    """What the page's script sent under that name, or None. It comes from strangers: nothing about it is sure."""
+    return getattr(event, name, None)
+
+
+def sent_recipe(event: gr.EventData) -> Recipe:
+    """The recipe that the page's script sent."""
+    return checked(Recipe.from_json(sent(event, "recipe")))
+
+
+class Handlers:
+    """The handlers, on the given pipelines. Errors reach the visitor in words."""
+
+    def __init__(self, models: Models):
+        self.models = models
+
+    def one(self, *values: Any) -> Iterator[Music]:
+        """The clip that the form asks for."""
+        *fields, visit = values
+        with user_errors():
+            yield from perform(self.models, [Wanted(Form(*fields).recipe(self.models))], visit)
+
+    def several(self, *values: Any) -> Iterator[Music]:
+        """Takes of the same, each with a seed of its own."""
+        *fields, visit = values
+        with user_errors():
+            wanted = [Wanted(Form(*fields).recipe(self.models, number)) for number in range(N_TAKES)]
+            yield from perform(self.models, wanted, visit)
+
+    def any_one(self, model: str, visit: Visit) -> Iterator[Music]:
+        """A clip that nobody thought of."""
+        with user_errors():
+            yield from perform(self.models, [Wanted(surprise(self.models, model))], visit)
+
+    def follow(self, visit: Visit, event: gr.EventData) -> Iterator[Music]:
+        """What follows from a clip, the clip again, clips to compare, or the one that a link leads to."""
+        with user_errors():
+            what, is_fetch = sent(event, "what"), False
+            if what == "link":
+                wanted = [Wanted(recipe_of_query(dict(sent(event, "query")), self.models))]
+            elif what == "again":
+                wanted = [Wanted(sent_recipe(event), str(sent(event, "id")))]
+            elif what == "fetch":
+                is_fetch = True
+                wanted = [Wanted(checked(Recipe.from_json(take["recipe"])), str(take["id"])) for take in sent(event, "takes")[:2]]
+            else:
+                asked = {name: sent(event, name) for name in ("amount", "genre")}
+                wanted = [Wanted(followed(str(what), sent_recipe(event), asked))]
+            yield from perform(self.models, wanted, visit, plays=not is_fetch)
+
+    def stop(self, visit: Visit) -> None:
+        """Have what is made now end."""
+        visit.stop()
+
+    def download(self, event: gr.EventData) -> dict[str, Any]:
+        """A clip as a file of the format asked for, with its title, genre, seed and model as tags."""
+        with user_errors():
+            recipe, file_format = sent_recipe(event), str(sent(event, "format"))
+            if file_format not in FORMATS:
+                raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {file_format!r}")
+            clip = self.models.following(recipe).generate_recipe(recipe)
+            return download_of(keep_file(clip.encode(file_format), title_of(recipe), file_format))
+
+    def to_classify(self, event: gr.EventData) -> tuple[str, gr.Tabs]:
+        """A clip as a file to classify, and the tab where that happens."""
+        with user_errors():
+            recipe = sent_recipe(event)
+            clip = self.models.following(recipe).generate_recipe(recipe)
+            return keep_file(clip.encode("wav"), title_of(recipe), "wav"), gr.Tabs(selected="classify")
+
+    def download_all(self, event: gr.EventData) -> dict[str, Any]:
+        """Takes as one zip file, with their recipes."""
+        with user_errors():
+            takes = list(sent(event, "takes") or ())[:MAX_DOWNLOADS]
+            recipes = [checked(Recipe.from_json(take["recipe"])) for take in takes]
+            names = [f"{name}.wav" for name in file_names([str(take["title"]) for take in takes])]
+            packed = io.BytesIO()
+            with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+                for name, recipe in zip(names, recipes, strict=True):
+                    archive.writestr(name, self.models.following(recipe).generate_recipe(recipe).encode("wav"))
+                listed = [{"file": n, "recipe": json.loads(r.to_json())} for n, r in zip(names, recipes, strict=True)]
+                archive.writestr("recipes.json", json.dumps(listed, indent=1))
+            return download_of(keep_file(packed.getvalue(), "genre-gan takes", "zip"))
+
+    def show_genres(self, model: str, genre: str, second: str) -> tuple[gr.Radio, gr.Dropdown, gr.Slider, gr.Dropdown]:
+        """The genres, tempi and keys of a model; the genres chosen stay where it knows them."""
+        with user_errors():
+            generator = self.models.generator(model)
+            names = list(generator.genres)
+            first, blended = (genre if genre in names else names[0]), (second if second in names else ALONE)
+            return (
+                gr.Radio(names, value=first), gr.Dropdown([ALONE, *names], value=blended),
+                gr.Number(visible=generator.supports_tempo, value=None),
+                gr.Dropdown([ALONE, *generator.keys], value=ALONE, visible=generator.supports_key),
+            )  # fmt: skip

@@ -1,0 +1,122 @@
+"""What the Classify tab asks of the server: one sound in full, or many in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+import numpy as np
+
+from genre_gan import Clip, Guess
+from genre_gan.audio import SAMPLE_RATE_HZ, read_blocks
+from genre_gan.demo.errors import user_errors
+from genre_gan.demo.limits import MAX_FILES, MAX_UPLOAD_S
+from genre_gan.demo.models import Models
+from genre_gan.demo.music import keep_file
+from genre_gan.demo.pictures import sound_html
+from genre_gan.plots import spectrogram_of
+from genre_gan.wording import csv_text, sentence
+
+BLOCK_S = 20
+
+
+class Heard(NamedTuple):
+    """What the classifier heard, in the order of the page's fields.
+
+    Attributes:
+        label: genres with their probabilities, or the words that there is none.
+        words: a sentence, and what a listener should know of the file.
+        timeline: what was heard in each slice.
+        picture: the spectrogram with the genre over time, as HTML.
+    """
+
+    label: dict[str, float] | str
+    words: str
+    timeline: list[dict[str, Any]]
+    picture: str
+
+
+HINT = "Send a song or record one: what it sounds like, and when, appears here."
+HEADERS = ["file", "genre", "probability", "in words"]
+NOTHING = (None, HINT, None, "")  # the fields while there is no sound
+
+
+def load(path: str, notes: list[str]) -> Clip:
+    """The whole sound of a file, decoded once; what should be known of it goes into `notes`.
+
+    Raises:
+        ValueError: longer than `MAX_UPLOAD_S`, or no sound.
+    """
+    blocks, n_samples = [], 0
+    for block in read_blocks(path, SAMPLE_RATE_HZ, on_note=notes.append):
+        blocks.append(block)
+        n_samples += len(block)
+        if n_samples > MAX_UPLOAD_S * SAMPLE_RATE_HZ:
+            raise ValueError(f"The sound is longer than {MAX_UPLOAD_S // 60} minutes: send a part of it.")
+    return Clip(np.concatenate(blocks), SAMPLE_RATE_HZ)
+
+
+def label_of(guess: Guess) -> dict[str, float] | str:
+    """What a label shows: genres with their probabilities, or the words that there is none."""
+    return guess.probabilities if guess.is_sure else guess.verdict
+
+
+def row_of(name: str, result: Guess | str) -> list[str]:
+    """A row of the page's table, in the order of `HEADERS`."""
+    if isinstance(result, str):
+        return [name, "", "", result]
+    probability = f"{100 * result.probabilities[result.genre]:.0f} %" if result.is_sure else ""
+    return [name, result.verdict, probability, sentence(result)]
+
+
+class Listener:
+    """The handlers, on the given pipelines. Errors reach the visitor in words."""
+
+    def __init__(self, models: Models):
+        self.models = models
+
+    def hear(self, path: str) -> Heard:
+        """All that can be said of a file."""
+        notes: list[str] = []
+        clip = load(path, notes)
+        guess = self.models.classifier.classify(clip)
+        step = BLOCK_S * SAMPLE_RATE_HZ
+        blocks = (clip.samples[start : start + step] for start in range(0, len(clip.samples), step))
+        words = " ".join([sentence(guess), *(f"Note: {note}." for note in notes)]).replace(path, Path(path).name)
+        picture = sound_html(spectrogram_of(blocks, SAMPLE_RATE_HZ), f"Genre over time. {words}", guess.timeline)
+        return Heard(label_of(guess), words, [point._asdict() for point in guess.timeline], picture)
+
+    def one(self, path: str | None) -> Heard | tuple:
+        """What the page shows of its sound; nothing where there is none."""
+        if path is None:
+            return NOTHING
+        with user_errors(path):
+            return self.hear(path)
+
+    def many(self, paths: Sequence[str] | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple]:  # noqa: B008 (gradio's way)
+        """A table of many files and the same as a CSV file. A file that cannot be read gets its error as its row."""
+        with user_errors():
+            if not paths:
+                yield None, gr.DownloadButton(visible=False)
+                return
+            if len(paths) > MAX_FILES:
+                raise ValueError(f"At most {MAX_FILES} files at once, please; there were {len(paths)}.")
+            results: dict[str, Guess | str] = {}
+            for path in progress.tqdm(paths, desc="Listening", unit="files"):
+                name = Path(path).name
+                while name in results:
+                    name += "'"
+                results[name] = self.result_of(path)
+            genres = self.models.classifier.genres
+            csv_file = keep_file(csv_text(results, genres).encode(), "genres", "csv")
+            rows = [row_of(name, result) for name, result in results.items()]
+            yield gr.Dataframe(rows, visible=True), gr.DownloadButton(value=csv_file, visible=True)
+
+    def result_of(self, path: str) -> Guess | str:
+        """The guess, or what is wrong with the file."""
+        try:
+            return self.models.classifier.classify(load(path, []))
+        except (ValueError, OSError) as error:
+            return str(error).replace(path, Path(path).name)

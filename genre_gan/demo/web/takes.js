@@ -1,0 +1,60 @@
+// The list of takes. The browser keeps it; the server gets recipes only when a take is played again, compared or downloaded.
+const { events } = window.genreGan;
+const find = (selector) => element.querySelector(selector);
+let ticked = []; // ids, at most two
+let removed = null; // the last deleted take and its place
+
+function change(takes) {
+  props.value = takes;
+  trigger('edited');
+}
+
+function mark() {
+  const ids = (props.value ?? []).map(({ id }) => id);
+  ticked = ticked.filter((id) => ids.includes(id));
+  for (const item of element.querySelectorAll('li')) {
+    item.querySelector('[data-do=tick]').checked = ticked.includes(item.dataset.id);
+    item.classList.toggle('is-shown', item.dataset.query === window.genreGan.shown?.()?.query);
+  }
+  if (find('.compare-two')) find('.compare-two').disabled = ticked.length !== 2;
+  const note = removed ? `Deleted ${removed.take.title}.` : '';
+  find('.removed').hidden = !removed;
+  if (find('.removed span').textContent !== note) find('.removed span').textContent = note; // or this would go round in circles
+}
+new MutationObserver(mark).observe(element, { childList: true, subtree: true });
+events.addEventListener('clip', mark);
+events.addEventListener('playing', () => setTimeout(mark));
+
+const deeds = {
+  play: (take) => window.genreGan.play(take),
+  star: (take) => change(props.value.map((other) => (other.id === take.id ? { ...take, starred: !take.starred } : other))),
+  delete: (take) => {
+    removed = { take, at: props.value.indexOf(take) };
+    change(props.value.filter((other) => other !== take));
+  },
+  tick: ({ id }) => {
+    ticked = ticked.includes(id) ? ticked.filter((other) => other !== id) : [...ticked.slice(-1), id];
+    mark();
+  },
+};
+
+element.addEventListener('click', ({ target }) => {
+  const button = target.closest('button, input[type=checkbox]');
+  if (!button) return;
+  const take = props.value?.find(({ id }) => id === button.closest('li')?.dataset.id);
+  if (take && button.dataset.do) deeds[button.dataset.do](take);
+  if (button.matches('.undo')) {
+    const { take: back, at } = removed;
+    removed = null;
+    change([...props.value.slice(0, at), back, ...props.value.slice(at)]);
+  }
+  if (button.matches('.compare-two')) window.genreGan.compare(ticked.map((wanted) => props.value.find(({ id }) => id === wanted)));
+  if (button.matches('.download-all')) trigger('download_all', { takes: props.value.map(({ title, recipe }) => ({ title, recipe })) });
+});
+element.addEventListener('change', ({ target }) => {
+  if (!target.matches('.name')) return;
+  const { id } = target.closest('li').dataset;
+  change(props.value.map((take) => (take.id === id ? { ...take, title: target.value.trim() || take.title } : take)));
+});
+element.addEventListener('keydown', ({ key, target }) => key === 'Enter' && target.matches('.name') && target.blur());
+mark();

@@ -1,0 +1,172 @@
+"""What visitors ask for, as recipes: from the form, from a link, and from a clip that they go on with."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from genre_gan.demo.models import Models
+from genre_gan.genres import genre_weights
+from genre_gan.recipe import Recipe, VariationStep
+
+MIN_DURATION_S, DEFAULT_DURATION_S, MAX_DURATION_S = 2.0, 8.0, 60.0
+MAX_SEED = 2**53 - 1  # the largest whole number that a browser keeps exactly
+MAX_STEPS = 12
+ALONE = "none"  # no second genre
+N_TAKES = 4
+
+
+def short_seed() -> int:
+    """A seed at random that people can read out and type."""
+    return secrets.randbelow(100_000)
+
+
+def blend(genre: str, second: str | None, share: float) -> dict[str, float]:
+    """Weights of one genre, or of two; `share` is the second one's in percent.
+
+    Raises:
+        ValueError: a share that is no number from 0 to 100.
+    """
+    if second in (None, "", ALONE, genre):
+        return {genre: 1.0}
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 100:
+        raise ValueError(f"second_share must be a number from 0 to 100 percent, got {share!r}")
+    return {genre: 1.0 - share / 100.0, str(second): share / 100.0}
+
+
+class Form(NamedTuple):
+    """The fields of the Generate tab; without a seed one is drawn."""
+
+    genre: str
+    second: str
+    share: float
+    duration_s: float
+    variation: float
+    seed: int | float | str | None
+    model: str
+    tempo_bpm: float | None = None
+    key: str | None = None
+    loop: bool = False
+
+    def recipe(self, models: Models, number: int = 0) -> Recipe:
+        """The recipe of one of several clips; those of a given seed have the seeds that follow it."""
+        generator = models.generator(self.model)
+        return checked(
+            generator.make_recipe(
+                blend(self.genre, self.second, self.share), self.duration_s,
+                short_seed() if self.seed in (None, "") else whole(self.seed) + number, self.variation,
+                tempo_bpm=self.tempo_bpm or None, key=None if self.key in (None, "", ALONE) else self.key, loop=bool(self.loop),
+            )
+        )  # fmt: skip
+
+
+def whole(seed: int | float | str | None) -> int:
+    """A seed that was typed or sent.
+
+    Raises:
+        ValueError: no whole number from 0 to `MAX_SEED`.
+    """
+    text = str(seed).strip()
+    if isinstance(seed, bool) or not text.isascii() or not text.isdecimal() or int(text[:20]) > MAX_SEED:
+        raise ValueError(f"seed must be a whole number from 0 to {MAX_SEED}, got {seed!r}")
+    return int(text)
+
+
+def checked(recipe: Recipe) -> Recipe:
+    """The recipe, if it keeps to the limits of the page.
+
+    Raises:
+        ValueError: too short, too long, or too many steps.
+    """
+    if not MIN_DURATION_S <= recipe.duration_s <= MAX_DURATION_S:
+        raise ValueError(f"duration_s must be from {MIN_DURATION_S:g} to {MAX_DURATION_S:g} seconds, got {recipe.duration_s!r}")
+    if len(recipe.steps) > MAX_STEPS:
+        raise ValueError(f"A clip can be varied {MAX_STEPS} times in a row; this would be {len(recipe.steps)}.")
+    return recipe
+
+
+def surprise(models: Models, model: str) -> Recipe:
+    """Something that the visitor did not think of: a genre or a blend, of some length, more or less typical."""
+    generator = models.generator(model)
+    first, second = secrets.choice(generator.genres), secrets.choice(generator.genres)
+    weights = {first: 1.0} if first == second else {first: 0.6, second: 0.4}
+    return generator.make_recipe(weights, secrets.choice((8.0, 12.0, 16.0)), short_seed(), secrets.choice((0.7, 1.0, 1.2)))
+
+
+def followed(what: str, recipe: Recipe, asked: Mapping[str, Any]) -> Recipe:
+    """What follows from a clip: `more` like it, by an `amount`; a `longer` one; or the same in `other` `genre`.
+
+    Raises:
+        ValueError: none of these, or out of range.
+    """
+    if what == "more":
+        return checked(recipe.varied(asked.get("amount"), short_seed()))
+    if what == "longer":
+        if recipe.duration_s >= MAX_DURATION_S:
+            raise ValueError(f"This clip has {MAX_DURATION_S:g} s already, the most that there is here.")
+        return checked(recipe.extended(min(MAX_DURATION_S, 2.0 * recipe.duration_s)))
+    if what == "other":
+        return checked(replace(recipe, genre={str(asked.get("genre")): 1.0}))
+    raise ValueError(f"what must be more, longer or other, got {what!r}")
+
+
+def title_of(recipe: Recipe) -> str:
+    """A clip's name on the page."""
+    n_steps = len(recipe.steps)
+    varied = "" if not n_steps else ", varied" if n_steps == 1 else f", varied {n_steps} times"
+    return f"{recipe.genre_name}, seed {recipe.seed}{varied}"
+
+
+def facts_of(recipe: Recipe, duration_s: float) -> str:
+    """What else is known of a clip before it is heard."""
+    facts = [f"{duration_s:.3g} s"]
+    facts += [f"variation {recipe.variation:g}"] if recipe.variation != 1.0 else []
+    facts += [f"{recipe.tempo_bpm:g} beats a minute"] if recipe.tempo_bpm else []
+    facts += [recipe.key] if recipe.key else []
+    facts += ["loop"] if recipe.loop else []
+    return " · ".join([*facts, recipe.model])
+
+
+def query_of(recipe: Recipe) -> str:
+    """A recipe as the query of an address; `recipe_of_query` reads it."""
+    values: dict[str, Any] = {
+        "genre": ",".join(f"{name}:{weight:.6g}" for name, weight in recipe.genre.items()),
+        "seed": recipe.seed, "duration_s": f"{recipe.duration_s:g}", "variation": f"{recipe.variation:g}",
+    }  # fmt: skip
+    values |= {"tempo_bpm": f"{recipe.tempo_bpm:g}"} if recipe.tempo_bpm else {}
+    values |= {"key": recipe.key} if recipe.key else {}
+    values |= {"loop": "1"} if recipe.loop else {}
+    values |= {"steps": ",".join(f"{step.amount:g}:{step.seed}" for step in recipe.steps)} if recipe.steps else {}
+    return urlencode(values | {"model": recipe.model, "revision": recipe.revision}, safe=":,")
+
+
+def recipe_of_query(values: Mapping[str, str], models: Models) -> Recipe:
+    """The recipe that a link carries; what it leaves out is as in the form.
+
+    Raises:
+        ValueError: a value that cannot be read, or one out of range.
+    """
+
+    def pairs(name: str) -> list[tuple[str, str]]:
+        return [(first, second) for first, _, second in (part.partition(":") for part in values.get(name, "").split(",") if part)]
+
+    model = values.get("model") or models.generator(models.default).name
+    try:
+        recipe = Recipe(
+            genre={name: float(weight or 1.0) for name, weight in pairs("genre")},
+            seed=int(values["seed"]), duration_s=float(values.get("duration_s", DEFAULT_DURATION_S)),
+            variation=float(values.get("variation", 1.0)),
+            tempo_bpm=float(values["tempo_bpm"]) if "tempo_bpm" in values else None, key=values.get("key"),
+            loop=values.get("loop") == "1", steps=tuple(VariationStep(float(a), int(s)) for a, s in pairs("steps")),
+            model=model, revision=values.get("revision", ""),
+        )  # fmt: skip
+        generator = models.following(recipe)
+        weights = genre_weights(recipe.genre, generator.genres)
+    except (KeyError, ValueError) as error:
+        what = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"This link leads to no clip: {what}.") from error
+    named = {name: weight for name, weight in zip(generator.genres, weights, strict=True) if weight > 0}
+    return checked(replace(recipe, genre=named))

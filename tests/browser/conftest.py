@@ -1,0 +1,89 @@
+"""One server and one browser for all of these tests. They need `pip install playwright` and a chromium, else they are skipped.
+
+With GENRE_GAN_SCREENSHOTS=FOLDER they also write the README's pictures there.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+PATIENCE_MS = 60_000  # a busy machine is slow
+SIZES = {"desktop": {"width": 1400, "height": 900}, "phone": {"width": 390, "height": 844}}
+CHROMIUM = shutil.which("chromium")
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items) -> None:
+    try:
+        import playwright.sync_api  # noqa: F401
+    except ImportError:
+        reason = "playwright is not installed"
+    else:
+        reason = None if CHROMIUM else "no chromium on this machine"
+    for item in items:
+        if reason and HERE in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def models():
+    from genre_gan.demo.models import Models
+
+    models = Models()
+    models.warm_up()
+    return models
+
+
+@pytest.fixture(scope="session")
+def address(models):
+    from genre_gan.demo.page import build_demo
+    from genre_gan.demo.server import serve
+
+    demo = build_demo(models)
+    serve(demo, server_name="127.0.0.1", quiet=True)
+    yield demo.local_url
+    demo.close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        flags += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """Open the page at a size and in a colour scheme; whatever its scripts complain of, or fetch elsewhere, fails the test."""
+    pages, complaints = [], []
+
+    def note_request(request) -> None:
+        if not request.url.startswith((address, "blob:", "data:")):
+            complaints.append(request.url)
+
+    def open_page(size: str = "desktop", scheme: str = "light", url: str | None = None, context=None):
+        rights = ["microphone", "clipboard-read", "clipboard-write"]
+        context = context or browser.new_context(viewport=SIZES[size], color_scheme=scheme, permissions=rights)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", note_request)
+        page.goto(url or address)
+        page.wait_for_selector("#player .status")
+        pages.append(page)
+        return page
+
+    yield open_page
+    for context in {page.context for page in pages}:
+        context.close()
+    assert complaints == []

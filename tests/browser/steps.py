@@ -1,0 +1,94 @@
+"""What the tests do on the page, and what they look at."""
+
+import os
+from pathlib import Path
+
+IS_PLAYING = """() => {
+  const audio = document.querySelector('#player audio');
+  return !audio.paused && audio.readyState > 2 && audio.currentTime > 0;
+}"""
+# what a screen reader would have no name for
+NAMELESS = """() => [...document.querySelectorAll('button, input, textarea, select, summary, [role=img]:not([aria-hidden=true])')]
+  .filter((element) => element.checkVisibility({ contentVisibilityAuto: true, visibilityProperty: true }))
+  .filter((element) => element.type !== 'file')
+  .filter((element) => !(element.ariaLabel || element.innerText?.trim() || element.labels?.length || element.title))
+  .map((element) => element.outerHTML.slice(0, 200))"""
+# a number that stands for the samples of the clip in the player
+SAMPLES = """() => {
+  let sum = 7;
+  for (const part of window.genreGan.shown().pcm) for (const value of part) sum = (31 * sum + value) % 2147483647;
+  return sum;
+}"""
+# how many columns of the clip's spectrogram are drawn
+N_DRAWN = """() => {
+  const { image } = window.genreGan.shown();
+  const { data } = image.getContext('2d').getImageData(0, 48, image.width, 1);
+  return data.filter((_, i) => i % 4 === 3 && data[i] > 0).length;
+}"""
+
+
+def keep_picture(page, name: str) -> None:
+    """Write one of the README's pictures, where they are asked for."""
+    if folder := os.environ.get("GENRE_GAN_SCREENSHOTS"):
+        page.mouse.move(0, 0)
+        page.wait_for_timeout(1_000)  # gradio's player draws its waveform
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def open_settings(page) -> None:
+    page.get_by_role("button", name="More settings").click()
+    page.wait_for_selector("#seed input, #seed textarea")
+
+
+def choose(page, field: str, label: str) -> None:
+    """Choose in a dropdown."""
+    page.click(f"#{field} input")
+    page.get_by_role("option", name=label, exact=True).click()
+    page.get_by_role("option").first.wait_for(state="detached")
+
+
+def set_length(page, seconds: float) -> None:
+    page.fill("#duration input[type=number]", str(seconds))
+    page.press("#duration input[type=number]", "Tab")
+
+
+def set_seed(page, text: str) -> None:
+    page.locator("#seed").locator("input, textarea").fill(text)
+
+
+def wait_for_takes(page, number: int) -> None:
+    page.wait_for_function(f"document.querySelectorAll('#takes li').length === {number}")
+
+
+def wait_until_made(page) -> None:
+    page.get_by_text("The classifier hears").wait_for()
+    page.wait_for_function("window.genreGan.shown()?.done")
+
+
+def generate(page, takes: int = 1) -> None:
+    """Press Generate, and wait until so many takes are there."""
+    page.click("#generate-button")
+    wait_for_takes(page, takes)
+    wait_until_made(page)
+
+
+def title(page) -> str:
+    return page.inner_text("#player .title")
+
+
+def take_titles(page) -> list[str]:
+    return [field.input_value() for field in page.locator("#takes .name").all()]
+
+
+def menu(page, name: str, entry: str) -> None:
+    """Choose from one of the player's menus."""
+    page.locator("#player summary", has_text=name).click()
+    page.locator("#player details[open]").get_by_role("button", name=entry, exact=True).click()
+
+
+def toast(page) -> str:
+    return page.wait_for_selector("[data-testid=toast-body]").inner_text()
+
+
+def fits_its_width(page) -> bool:
+    return page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

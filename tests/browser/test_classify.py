@@ -1,0 +1,120 @@
+"""Classifying in a real browser."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from genre_gan import Clip
+from genre_gan.demo.hearing import HINT
+from tests.browser import steps
+from tests.browser.conftest import SIZES
+from tests.conftest import synthesize
+
+CLASSIFIED = "document.querySelector('#timeline img') && !document.querySelector('#summary').innerText.includes('appears here')"
+
+
+def song(folder, suffix: str = "mp3"):
+    """A minute that changes half way."""
+    samples = np.concatenate([synthesize(220, 2, 15.0, seed=1), synthesize(900, 6, 15.0, seed=2)])
+    return Clip(samples, 22_050).save(folder / f"song.{suffix}")
+
+
+@pytest.fixture
+def page(open_page):
+    page = open_page()
+    page.get_by_role("tab", name="Classify").click()
+    return page
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_upload_is_classified_at_once_and_over_time(open_page, size, tmp_path):
+    page = open_page(size)
+    page.get_by_role("tab", name="Classify").click()
+    page.set_input_files("#upload input[type=file]", song(tmp_path))
+    page.wait_for_function(CLASSIFIED)
+    assert page.locator("#timeline img").count() == 2
+    assert page.evaluate(steps.NAMELESS) == []
+    assert steps.fits_its_width(page)
+    if size == "desktop":
+        steps.keep_picture(page, "classify")
+
+
+def test_no_answer_stays_beside_another_sound(page, tmp_path):
+    page.set_input_files("#upload input[type=file]", song(tmp_path))
+    page.wait_for_function(CLASSIFIED)
+    page.locator("#upload").get_by_role("button", name="Clear").click()
+    page.wait_for_function("!document.querySelector('#timeline img')")
+    page.get_by_text(HINT).wait_for()
+    assert "%" not in page.inner_text("#label")
+    page.set_input_files("#upload input[type=file]", song(tmp_path))
+    page.wait_for_function(CLASSIFIED)
+    page.locator("#upload").get_by_role("button", name="Clear").click()
+    (tmp_path / "no_song.wav").write_text("this is no sound")
+    page.set_input_files("#upload input[type=file]", tmp_path / "no_song.wav")
+    text = steps.toast(page)
+    assert "cannot be read as audio" in text and str(tmp_path) not in text
+    assert page.locator("#timeline img").count() == 0 and "%" not in page.inner_text("#label")
+
+
+def test_silence_is_dark_and_no_genre(page):
+    page.get_by_role("button", name="Silence").click()
+    page.wait_for_function(CLASSIFIED)
+    assert page.inner_text("#summary").startswith("None of my ten genres")
+    brightest = page.evaluate(
+        """async () => {
+          const bitmap = await createImageBitmap(document.querySelector('#timeline img'));
+          const pen = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d');
+          pen.drawImage(bitmap, 0, 0);
+          const { data } = pen.getImageData(0, 0, bitmap.width, bitmap.height);
+          return data.reduce((most, value, i) => (i % 4 === 3 ? most : Math.max(most, value)), 0);
+        }"""
+    )
+    assert brightest < 20
+
+
+def test_a_file_that_ended_early_is_said(page, tmp_path):
+    data = song(tmp_path, "wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(data[: len(data) // 2])
+    page.set_input_files("#upload input[type=file]", tmp_path / "cut.wav")
+    page.wait_for_function(CLASSIFIED)
+    assert "Note: " in page.inner_text("#summary") and "/" not in page.inner_text("#summary")
+
+
+def test_samples_of_ours_are_classified_and_generated_ones_marked(page):
+    for name in ("Bach, prelude in C (plucked here)", "classical (generated)"):
+        page.get_by_role("button", name=name).click()
+        page.wait_for_function(CLASSIFIED)
+        page.locator("#upload").get_by_role("button", name="Clear").click()
+        page.wait_for_function("!document.querySelector('#timeline img')")
+
+
+def test_many_files_give_a_table_and_a_csv_file(page, tmp_path):
+    (tmp_path / "broken.wav").write_text("this is no sound")
+    page.get_by_role("button", name="Many files at once").click()
+    page.set_input_files("#many-files input[type=file]", [song(tmp_path), song(tmp_path, "flac"), tmp_path / "broken.wav"])
+    page.wait_for_selector("#many-csv")
+    with page.expect_download() as download:
+        page.click("#many-csv")
+    rows = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
+    assert [row["file"] for row in rows] == ["song.mp3", "song.flac", "broken.wav"]
+    assert rows[0]["genre"] and "cannot be read as audio" in rows[2]["error"]
+    assert sum(float(rows[1][name]) for name in rows[1] if name.startswith("p_")) == pytest.approx(1.0, abs=0.01)
+
+
+def test_the_microphone_is_classified(page):
+    recorder = page.locator("#upload")
+    recorder.get_by_role("button", name="Record audio").click()
+    recorder.get_by_role("button", name="Record", exact=True).click()
+    page.wait_for_timeout(2_000)
+    recorder.get_by_role("button", name="Stop", exact=True).click()
+    page.wait_for_function(CLASSIFIED)
+
+
+def test_a_missing_microphone_is_said(open_page):
+    page = open_page()
+    page.evaluate("navigator.mediaDevices.enumerateDevices = async () => []")
+    page.get_by_role("tab", name="Classify").click()
+    page.locator("#upload").get_by_role("button", name="Record audio").click()
+    page.get_by_text("There is no microphone here").wait_for()

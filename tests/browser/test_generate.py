@@ -1,0 +1,254 @@
+"""Making music in a real browser."""
+
+import io
+import json
+import time
+import zipfile
+
+import pytest
+import soundfile
+
+from genre_gan.clip import FORMATS
+from genre_gan.demo import music
+from genre_gan.demo.wishes import title_of
+from genre_gan.recipe import Recipe
+from tests.browser import steps
+from tests.browser.steps import generate, menu, open_settings, set_length, set_seed, title, toast, wait_for_takes, wait_until_made
+
+
+@pytest.fixture
+def slow_parts(monkeypatch):
+    """Music that comes in six parts, one each 0.4 s."""
+    clips_of = music.clips_of
+
+    def in_parts(generator, recipe):
+        whole = generator.generate_recipe(recipe)
+        step = -(-len(whole.samples) // 6)
+
+        def parts():
+            for start in range(0, len(whole.samples), step):
+                time.sleep(0.4)
+                yield music.Clip(whole.samples[start : start + step], whole.sample_rate_hz)
+
+        return parts(), len(whole.samples)
+
+    monkeypatch.setattr(music, "clips_of", in_parts)
+    return clips_of
+
+
+@pytest.mark.parametrize(("size", "scheme", "picture"), [("desktop", "light", "generate"), ("phone", "dark", "phone")])
+def test_music_plays_and_is_drawn_heard_and_kept(open_page, size, scheme, picture):
+    page = open_page(size, scheme)
+    assert page.inner_text("#player .status") == "Choose a genre and press Generate."
+    page.click("#genre >> text=jazz")
+    generate(page)
+    page.wait_for_function(steps.IS_PLAYING)
+    assert page.evaluate("Math.round(document.querySelector('#player audio').duration)") == 8
+    assert title(page).startswith("jazz, seed ")
+    assert page.get_attribute("#player canvas", "aria-label") == f"Spectrogram of {title(page)}"
+    assert page.inner_text("#player .status").startswith("8 s made in ")
+    assert steps.take_titles(page) == [title(page)]
+    assert page.locator("#player .play").bounding_box()["y"] < steps_height(size)
+    assert page.evaluate(steps.NAMELESS) == []
+    assert steps.fits_its_width(page)
+    steps.keep_picture(page, picture)
+
+
+def steps_height(size: str) -> int:
+    """The lower edge of the first screen, on which the player must be."""
+    return {"desktop": 900, "phone": 844}[size]
+
+
+def test_the_page_shows_life_while_music_is_made(open_page, slow_parts):
+    page = open_page()
+    open_settings(page)
+    set_length(page, 12)
+    page.click("#generate-button")
+    page.get_by_text("Making blues, seed").wait_for()
+    page.wait_for_function("/: [2-9] of 12 s/.test(document.querySelector('#player .status').textContent)")
+    drawn, clock = page.evaluate(steps.N_DRAWN), float(page.inner_text("#player .clock").removesuffix(" s"))
+    assert drawn < page.evaluate("window.genreGan.shown().n_columns")
+    page.wait_for_function("/: (10|12) of 12 s/.test(document.querySelector('#player .status').textContent)")
+    assert page.evaluate(steps.N_DRAWN) > drawn
+    assert float(page.inner_text("#player .clock").removesuffix(" s")) > clock
+    wait_until_made(page)
+    assert page.evaluate(steps.N_DRAWN) == page.evaluate("window.genreGan.shown().n_columns")
+
+
+def test_stop_ends_the_music_without_an_error_again_and_again(open_page, slow_parts):
+    page = open_page()
+    for _ in range(6):
+        page.click("#generate-button")
+        page.wait_for_function("/: [1-6] of 8 s/.test(document.querySelector('#player .status').textContent)")
+        page.click("#stop-button")
+        page.get_by_text("Stopped at ").wait_for()
+        assert page.evaluate("document.querySelector('#player audio').paused")
+        assert page.locator("#player").get_by_text("Error").count() == 0
+        assert page.locator("[data-testid=toast-body]").count() == 0
+    page.click("#player .play")  # what there was of it can be heard
+    page.wait_for_function(steps.IS_PLAYING)
+    assert page.locator("#takes li").count() == 0
+
+
+def test_a_typed_seed_is_used_as_long_as_it_stands_there(open_page):
+    page = open_page()
+    open_settings(page)
+    set_length(page, 2)
+    set_seed(page, "7")
+    generate(page)
+    assert title(page) == "blues, seed 7"
+    samples = page.evaluate(steps.SAMPLES)
+    page.click("#genre >> text=rock")
+    generate(page, takes=2)
+    assert title(page) == "rock, seed 7" and page.evaluate(steps.SAMPLES) != samples
+    set_seed(page, "")
+    generate(page, takes=3)
+    generate(page, takes=4)
+    assert len(set(steps.take_titles(page))) == 4
+
+
+@pytest.mark.parametrize("seed", ["1.5", "-5", "seven", "99999999999999999999999"])
+def test_a_seed_that_is_none_is_refused_in_words(open_page, seed):
+    page = open_page()
+    open_settings(page)
+    set_seed(page, seed)
+    page.click("#generate-button")
+    assert f"seed must be a whole number from 0 to 9007199254740991, got '{seed}'" in toast(page)
+    page.get_by_text("That did not work.").wait_for()
+
+
+def test_takes_come_newest_first_stay_over_a_reload_and_are_made_again(open_page):
+    page = open_page()
+    open_settings(page)
+    set_length(page, 2)
+    generate(page)
+    page.click("#genre >> text=metal")
+    generate(page, takes=2)
+    samples, titles = page.evaluate(steps.SAMPLES), steps.take_titles(page)
+    assert titles[0].startswith("metal") and titles[1].startswith("blues")
+    page.reload()
+    wait_for_takes(page, 2)
+    assert steps.take_titles(page) == titles
+    page.locator("#takes .show").first.click()
+    wait_until_made(page)
+    assert title(page) == titles[0] and page.evaluate(steps.SAMPLES) == samples
+    assert page.locator("#takes li").count() == 2
+
+
+def test_takes_are_starred_renamed_deleted_and_brought_back(open_page):
+    page = open_page()
+    open_settings(page)
+    set_length(page, 2)
+    generate(page)
+    generate(page, takes=2)
+    page.locator("#takes .star").first.click()
+    page.locator("#takes .name").first.fill("My <b>song</b>")
+    page.locator("#takes .name").first.press("Enter")
+    page.locator("#takes .delete").nth(1).click()
+    wait_for_takes(page, 1)
+    page.click("#takes .undo")
+    wait_for_takes(page, 2)
+    page.locator("#takes .delete").nth(1).click()
+    wait_for_takes(page, 1)
+    page.reload()
+    wait_for_takes(page, 1)
+    assert steps.take_titles(page) == ["My <b>song</b>"]
+    assert page.get_attribute("#takes .star", "aria-pressed") == "true"
+
+
+def test_four_takes_in_one_press_and_a_surprise(open_page):
+    page = open_page()
+    open_settings(page)
+    set_length(page, 2)
+    set_seed(page, "20")
+    page.click("#several-button")
+    wait_for_takes(page, 4)
+    assert steps.take_titles(page) == [f"blues, seed {seed}" for seed in (23, 22, 21, 20)]
+    assert title(page) == "blues, seed 20"  # the first one plays, the others wait in the list
+    page.click("#surprise-button")
+    wait_for_takes(page, 5)
+
+
+def test_more_like_this_longer_and_in_another_genre(open_page):
+    page = open_page()
+    open_settings(page)
+    set_length(page, 3)
+    set_seed(page, "7")
+    generate(page)
+    menu(page, "More like this", "A little different")
+    wait_for_takes(page, 2)
+    assert title(page) == "blues, seed 7, varied"
+    page.locator("#player [data-ask=longer]").click()
+    wait_for_takes(page, 3)
+    assert page.evaluate("window.genreGan.shown().durationS") == 6
+    menu(page, "Same, in another genre", "reggae")
+    wait_for_takes(page, 4)
+    assert title(page) == "reggae, seed 7, varied" and page.evaluate("window.genreGan.shown().durationS") == 6
+
+
+def test_downloads_have_names_and_tags(open_page, tmp_path):
+    page = open_page()
+    open_settings(page)
+    set_length(page, 2)
+    choose_blend(page)
+    set_seed(page, "7")
+    generate(page)
+    for file_format in FORMATS:
+        with page.expect_download() as download:
+            menu(page, "Download", file_format)
+        name = download.value.suggested_filename
+        assert name == f"blues-60-metal-40-seed-7.{file_format}"
+        download.value.save_as(tmp_path / name)
+        recipe = Recipe.from_file(tmp_path / name)
+        assert (recipe.genre, recipe.seed, recipe.model) == ({"blues": 0.6, "metal": 0.4}, 7, "mel")
+        with soundfile.SoundFile(tmp_path / name) as file:
+            assert file.title == "blues 60 %, metal 40 %, seed 7" and file.frames / file.samplerate == pytest.approx(2.0, abs=0.1)
+    with page.expect_download() as download:
+        page.click("#takes .download-all")
+    with zipfile.ZipFile(io.BytesIO(download.value.path().read_bytes())) as archive:
+        sound, recipes = archive.namelist()
+        assert soundfile.info(io.BytesIO(archive.read(sound))).duration == pytest.approx(2.0)
+        (listed,) = json.loads(archive.read(recipes))
+    assert recipes == "recipes.json" and listed["file"] == sound and listed["recipe"]["seed"] == 7
+    assert title_of(Recipe.from_json(json.dumps(listed["recipe"]))) == title(page)
+
+
+def choose_blend(page) -> None:
+    steps.choose(page, "second", "metal")
+    page.wait_for_selector("#share input[type=number]")
+
+
+def test_a_link_makes_the_clip_again_elsewhere(open_page):
+    page = open_page()
+    open_settings(page)
+    set_length(page, 2)
+    choose_blend(page)
+    generate(page)
+    menu(page, "More like this", "Quite different")
+    wait_for_takes(page, 2)
+    page.click("#player .share")
+    page.get_by_text("Link copied").wait_for()
+    link = page.evaluate("navigator.clipboard.readText()")
+    other = open_page("phone", url=link)
+    wait_for_takes(other, 1)
+    assert title(other) == title(page) and other.evaluate(steps.SAMPLES) == page.evaluate(steps.SAMPLES)
+    other.reload()
+    wait_until_made(other)
+    assert other.locator("#takes li").count() == 1
+
+
+def test_a_broken_link_is_explained(open_page, address):
+    page = open_page(url=f"{address}?genre=polka&seed=1")
+    assert "This link leads to no clip: genre 'polka' is unknown" in toast(page)
+    page = open_page(url=f"{address}?genre=jazz")
+    assert "This link leads to no clip: it has no 'seed'" in toast(page)
+
+
+def test_each_model_makes_music(open_page, models):
+    page = open_page()
+    open_settings(page)
+    set_length(page, 2)
+    for number, (name, label) in enumerate(models.labels.items(), 1):
+        steps.choose(page, "model", label)
+        generate(page, takes=number)
+        assert f" · {name} · heard as " in page.locator("#takes small").first.inner_text()
