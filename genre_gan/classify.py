@@ -1,24 +1,34 @@
-"""The genre of any sound: read in blocks, sliced, judged by the LSTM, and averaged."""
+"""The genre of any sound: read in chunks, cut into slices, named slice by slice, and averaged."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import groupby
+from queue import Empty, Queue
+from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from genre_gan.audio import AudioError, AudioSource, read_blocks
-from genre_gan.features import FeatureExtractor
+from genre_gan.devices import find_device
+from genre_gan.features import FeatureExtractor, cut_evenly
 from genre_gan.hub import packaged_weights, resolve_model_folder
-from genre_gan.models.lstm import GenreLSTM
+from genre_gan.models.classifier import CLASSIFIERS, GenreNetwork
+from genre_gan.pretrained import ModelError, read_config
 
 MIN_DURATION_S = 0.5
 DEFAULT_SEGMENT_S = 3.0
+SLICES_PER_CHUNK = 10  # features, and the level where they have one of their own, are of so many slices at once
 SILENCE_RMS = 1e-4  # -80 dB full scale
-_BATCH = 16
 _MOST_AGREEING = 10
+_CHANGE_COST = 4.0  # what a change of genre has to win, in log-probability
+_BATCH_SLICES = 64
+_READ_AHEAD = 32  # chunks, of many files
 
 
 class TimelinePoint(NamedTuple):
@@ -41,20 +51,28 @@ class Guess(NamedTuple):
 
     Attributes:
         genre: the most probable genre.
-        probabilities: `{genre: p}`, summing to 1; all alike where the sound is likely no music.
+        probabilities: `{genre: p}`, summing to 1, if it is any of these; all alike in silence.
         timeline: what was heard in each slice, in order.
-        is_sure: False where the sound is likely no music (silence, noise, speech, tones) or of no clear genre.
+        is_sure: False where the sound is likely no music (silence, noise, speech, tones) or music of another genre.
+        known: the probability that it is music of any of these genres.
+        changes: moments in seconds at which the genre changes for good, not only for a slice.
     """
 
     genre: str
     probabilities: dict[str, float]
     timeline: tuple[TimelinePoint, ...]
     is_sure: bool
+    known: float = 1.0
+    changes: tuple[float, ...] = ()
 
     @property
     def verdict(self) -> str:
         """The genre, or "not sure"."""
         return self.genre if self.is_sure else "not sure"
+
+    def top(self, n: int = 3) -> tuple[tuple[str, float], ...]:
+        """The `n` likeliest genres with their probabilities, likeliest first."""
+        return tuple(sorted(self.probabilities.items(), key=lambda item: -item[1])[:n])
 
 
 class GenreClassifier:
@@ -65,25 +83,41 @@ class GenreClassifier:
         source: where the weights came from.
     """
 
-    def __init__(self, model: GenreLSTM, source: str = "memory"):
+    def __init__(self, model: GenreNetwork, source: str = "memory"):
         self.model = model.eval()
         self.genres = model.config.genres
         self.source = source
         self._extractor = FeatureExtractor(model.config.features)
 
     @classmethod
-    def from_pretrained(cls, source: str | os.PathLike | None = None, revision: str | None = None) -> GenreClassifier:
+    def from_pretrained(
+        cls, source: str | os.PathLike | None = None, revision: str | None = None, device: str | torch.device = "cpu"
+    ) -> GenreClassifier:
         """Load the weights inside the package (no argument), of a folder, or of a Hub id.
+
+        Args:
+            revision: a branch, tag or commit of the Hub repository.
+            device: where to compute: `cpu`, `cuda`, `mps`, or `auto` for a GPU where there is one.
 
         Raises:
             genre_gan.pretrained.ModelError: nothing there, damaged, or of another family.
+            ValueError: no such device.
         """
-        if source is None:
-            return cls(GenreLSTM.load(packaged_weights("lstm")), "packaged weights")
-        return cls(GenreLSTM.load(resolve_model_folder(source, revision)), os.fspath(source))
+        device = find_device(device)
+        folder = packaged_weights("classifier") if source is None else resolve_model_folder(source, revision)
+        family = read_config(folder)["family"]
+        if family not in CLASSIFIERS:
+            raise ModelError(f"{folder} holds a model of the family {family!r}, wanted one of {', '.join(CLASSIFIERS)}")
+        return cls(CLASSIFIERS[family].load(folder), "packaged weights" if source is None else os.fspath(source)).to(device)
+
+    def to(self, device: str | torch.device) -> GenreClassifier:
+        """Compute on that device from now on: `cpu`, `cuda`, `mps`, or `auto` for a GPU where there is one."""
+        self.model.to(find_device(device))
+        self._extractor.to(find_device(device))
+        return self
 
     def classify(self, audio: AudioSource, on_note: Callable[[str], None] | None = None) -> Guess:
-        """Judge a path, the bytes of a file, an open binary file, a `Clip` or `(samples, sample_rate_hz)`.
+        """Name the genre of a path, the bytes of a file, an open binary file, a `Clip` or `(samples, sample_rate_hz)`.
 
         `on_note` gets a sentence for each thing that should be known of the sound, such as that it ended early; see `load_audio`.
 
@@ -91,58 +125,183 @@ class GenreClassifier:
             genre_gan.AudioError: unreadable, or shorter than half a second.
             FileNotFoundError: no such file.
         """
-        spans, rows, batch = [], [], []
-        is_silent = True
-        for start_s, end_s, samples in self._slices(audio, on_note):
-            spans.append((start_s, end_s))
-            is_silent = is_silent and float(np.sqrt(np.mean(np.square(samples)))) < SILENCE_RMS
-            if batch and (len(batch) == _BATCH or len(batch[0]) != len(samples)):
-                rows.append(self._judge(batch))
-                batch = []
-            batch.append(samples)
-        rows.append(self._judge(batch))
-        judged, n_genres = np.concatenate(rows), len(self.genres)
-        lengths = np.array([end_s - start_s for start_s, end_s in spans])
-        mean = pool_slices(judged, lengths, np.zeros(len(judged), np.int64), self.model.config.agreement)[0]
-        is_music = not is_silent and mean[:n_genres].sum() >= 0.5
-        overall = mean[:n_genres] / mean[:n_genres].sum() if is_music else np.full(n_genres, 1 / n_genres)
-        timeline = []
-        for (start_s, end_s), row in zip(spans, judged[:, :n_genres] / judged[:, :n_genres].sum(1, keepdims=True)):
-            timeline.append(TimelinePoint(start_s, end_s, self.genres[int(row.argmax())], self._named(row)))
-        is_sure = bool(is_music and overall.max() >= self.model.config.sure_above)
-        return Guess(self.genres[int(mean[:n_genres].argmax())], self._named(overall), tuple(timeline), is_sure)
+        chunks = self._chunks(audio, on_note)
+        return self._conclude([_Heard(chunk.spans(), chunk.is_silent, *self._hear([chunk])) for chunk in chunks])
+
+    def classify_many(self, sources: Iterable[AudioSource]) -> Iterator[Guess | Exception]:
+        """Name the genres of many sounds, faster than one by one: a thread reads ahead, and the network gets many slices at once.
+
+        Yields:
+            For each source in order its `Guess`, or the `AudioError` or `OSError` that `classify` would raise.
+        """
+        found: list[_Heard] = []
+        for batch in _batches(_read_ahead(self._read_many(sources), _READ_AHEAD)):
+            heard = iter(self._hear([item for item in batch if isinstance(item, _Chunk)]))
+            for item in batch:
+                if isinstance(item, _Chunk):
+                    found.append(_Heard(item.spans(), item.is_silent, next(heard)))
+                    continue
+                yield self._conclude(found) if item is None else item
+                found = []
 
     @torch.inference_mode()
     def embed(self, audio: AudioSource) -> np.ndarray:
-        """What the network heard, before it names a genre: the mean over slices of its pooled outputs [shape=(d,)]."""
-        slices = (torch.from_numpy(samples)[None] for _, _, samples in self._slices(audio))
-        return np.mean([self.model.embed(self._extractor(samples))[0].numpy() for samples in slices], axis=0)
+        """What the last layer reads, averaged over the slices: near each other for what sounds alike [shape=(d,)]."""
+        device = next(self.model.parameters()).device
+        embedded = [self.model.embed(chunk.slices.to(device)).cpu() for chunk in self._chunks(audio)]
+        return torch.cat(embedded).mean(0).numpy()
 
-    def _slices(
-        self, audio: AudioSource, on_note: Callable[[str], None] | None = None
-    ) -> Iterator[tuple[float, float, np.ndarray]]:
-        """Consecutive slices; a rest shorter than half a slice joins no slice, unless it is all there is."""
+    def _chunks(self, audio: AudioSource, on_note: Callable[[str], None] | None = None) -> Iterator[_Chunk]:
+        """Features of consecutive chunks; a rest shorter than half a slice is left out, unless it is all there is."""
         rate_hz = self.model.config.features.sample_rate_hz
-        length = round((self.model.config.features.segment_s or DEFAULT_SEGMENT_S) * rate_hz)
+        slice_s = self.model.config.features.segment_s or DEFAULT_SEGMENT_S
+        length = SLICES_PER_CHUNK * round(slice_s * rate_hz)
         pending, position = np.zeros(0, np.float32), 0
         for block in read_blocks(audio, rate_hz, on_note=on_note):
             pending = np.concatenate([pending, block])
             while len(pending) >= length:
-                yield position / rate_hz, (position + length) / rate_hz, pending[:length]
+                yield self._extract(pending[:length], position)
                 pending, position = pending[length:], position + length
-        if len(pending) < (length // 2 if position else MIN_DURATION_S * rate_hz):
-            if position:
-                return
+        if len(pending) >= (0.5 * slice_s if position else MIN_DURATION_S) * rate_hz:
+            yield self._extract(pending, position)
+        elif position == 0:
             raise AudioError(f"the audio is too short: {len(pending) / rate_hz:.2f} s, at least {MIN_DURATION_S} s needed")
-        yield position / rate_hz, (position + len(pending)) / rate_hz, pending
 
     @torch.inference_mode()
-    def _judge(self, batch: list[np.ndarray]) -> np.ndarray:
-        features = self._extractor(torch.from_numpy(np.stack(batch)))
-        return self.model.probabilities(features).numpy()
+    def _extract(self, samples: np.ndarray, position: int) -> _Chunk:
+        config = self.model.config.features
+        features = self._extractor(torch.from_numpy(samples)[None].to(next(self.model.parameters()).device))[0]
+        slices = cut_evenly(features, round((config.segment_s or DEFAULT_SEGMENT_S) * config.frame_rate_hz))
+        powers = [np.square(part).mean() for part in np.array_split(samples, len(slices))]
+        is_silent = np.array(powers) < SILENCE_RMS**2
+        return _Chunk(position / config.sample_rate_hz, len(samples) / config.sample_rate_hz, slices, is_silent)
+
+    def _read_many(self, sources: Iterable[AudioSource]) -> Iterator[_Chunk | Exception | None]:
+        """The chunks of each source, and behind them None, or what is wrong with it."""
+        for source in sources:
+            try:
+                yield from self._chunks(source)
+                yield None
+            except (AudioError, OSError) as error:
+                yield error
+
+    @torch.inference_mode()
+    def _hear(self, chunks: list[_Chunk]) -> list[np.ndarray]:
+        """Probabilities of each chunk's slices [shape=(n, n_classes)]; those of one length are computed together."""
+        heard: list[np.ndarray] = [np.zeros(0)] * len(chunks)
+        order = sorted(range(len(chunks)), key=lambda i: chunks[i].slices.shape[1])
+        for _, same in groupby(order, key=lambda i: chunks[i].slices.shape[1]):
+            members = list(same)
+            probabilities = self.model.probabilities(torch.cat([chunks[i].slices for i in members])).cpu()
+            for i, part in zip(members, probabilities.split([len(chunks[i].slices) for i in members]), strict=True):
+                heard[i] = part.numpy()
+        return heard
+
+    def _conclude(self, heard: list[_Heard]) -> Guess:
+        config, n_genres = self.model.config, len(self.genres)
+        spans = [span for part in heard for span in part.spans]
+        slices = np.concatenate([part.probabilities for part in heard])
+        is_silent = np.concatenate([part.is_silent for part in heard])
+        lengths = np.array([end_s - start_s for start_s, end_s in spans])
+        genres = slices[:, :n_genres] / slices[:, :n_genres].sum(1, keepdims=True)
+        known, overall = 0.0, np.full(n_genres, 1 / n_genres)
+        if not is_silent.all():
+            weights = np.where(is_silent, 0.0, lengths)
+            mean = pool_slices(slices, weights, np.zeros(len(slices), np.int64), config.agreement)[0]
+            known, overall = float(mean[:n_genres].sum()), mean[:n_genres] / mean[:n_genres].sum()
+        points = zip(spans, genres, strict=True)
+        timeline = tuple(TimelinePoint(*span, self.genres[int(row.argmax())], self._named(row)) for span, row in points)
+        is_sure = known > 0.0 and known >= config.sure_above
+        changes = tuple(spans[i][0] for i in find_changes(genres))
+        return Guess(self.genres[int(overall.argmax())], self._named(overall), timeline, is_sure, known, changes)
 
     def _named(self, probabilities: np.ndarray) -> dict[str, float]:
-        return {genre: float(p) for genre, p in zip(self.genres, probabilities)}
+        return {genre: float(p) for genre, p in zip(self.genres, probabilities, strict=True)}
+
+
+class _Chunk(NamedTuple):
+    """Some seconds of a sound as slices of features Tensor[n x L x F], and which of them are silent [shape=(n,)]."""
+
+    start_s: float
+    duration_s: float
+    slices: Tensor
+    is_silent: np.ndarray
+
+    def spans(self) -> list[tuple[float, float]]:
+        """Start and end of each slice in seconds."""
+        edges = self.start_s + self.duration_s * np.arange(len(self.slices) + 1) / len(self.slices)
+        return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+
+
+class _Heard(NamedTuple):
+    """What is kept of a chunk: spans of its slices in seconds, which are silent, and probabilities [shape=(n, n_classes)]."""
+
+    spans: list[tuple[float, float]]
+    is_silent: np.ndarray
+    probabilities: np.ndarray
+
+
+def _batches(items: Iterable[_Chunk | Exception | None]) -> Iterator[list[_Chunk | Exception | None]]:
+    """Runs of items with at least `_BATCH_SLICES` slices together; the last may have fewer."""
+    batch, n_slices = [], 0
+    for item in items:
+        batch.append(item)
+        n_slices += len(item.slices) if isinstance(item, _Chunk) else 0
+        if n_slices >= _BATCH_SLICES:
+            yield batch
+            batch, n_slices = [], 0
+    yield batch
+
+
+def _read_ahead(items: Iterator, n_ahead: int) -> Iterator:
+    """The items, of which a thread makes up to `n_ahead` before they are asked for."""
+    queue: Queue = Queue(n_ahead)
+    is_wanted = True
+
+    def work() -> None:
+        try:
+            for item in items:
+                queue.put((item, None))
+                if not is_wanted:
+                    return
+            queue.put((None, StopIteration()))
+        except BaseException as error:  # told to the one who asks
+            queue.put((None, error))
+
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = queue.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        is_wanted = False
+        while thread.is_alive():
+            with suppress(Empty):
+                queue.get(timeout=0.05)
+
+
+def find_changes(probabilities: np.ndarray) -> list[int]:
+    """The slices at which the genre changes: the likeliest path through the slices where each change costs something (Viterbi).
+
+    Args:
+        probabilities: of each slice [shape=(n, n_genres)].
+    """
+    gains = np.log(probabilities + 1e-9)
+    total, came_from = gains[0], []
+    for gain in gains[1:]:
+        stays = total >= total.max() - _CHANGE_COST
+        came_from.append(np.where(stays, np.arange(len(total)), total.argmax()))
+        total = np.where(stays, total, total.max() - _CHANGE_COST) + gain
+    path = [int(total.argmax())]
+    for origin in reversed(came_from):
+        path.append(int(origin[path[-1]]))
+    path.reverse()
+    return [i for i in range(1, len(path)) if path[i] != path[i - 1]]
 
 
 def pool_slices(probabilities: np.ndarray, lengths: np.ndarray, tracks: np.ndarray, agreement: float) -> np.ndarray:
@@ -150,9 +309,9 @@ def pool_slices(probabilities: np.ndarray, lengths: np.ndarray, tracks: np.ndarr
 
     Args:
         probabilities: of each slice [shape=(n, n_classes)].
-        lengths: of each slice, in any unit [shape=(n,)].
+        lengths: of each slice, in any unit [shape=(n,)]; those of length 0 do not count.
         tracks: the track of each slice, numbered from 0 without gaps [shape=(n,)].
-        agreement: see `LSTMConfig`; more than ten slices count as ten.
+        agreement: see `ClassifierConfig`; more than ten slices count as ten.
 
     Returns:
         Probabilities of each track [shape=(n_tracks, n_classes)], summing to 1.
@@ -160,6 +319,6 @@ def pool_slices(probabilities: np.ndarray, lengths: np.ndarray, tracks: np.ndarr
     logits = np.zeros((int(tracks.max()) + 1, probabilities.shape[1]))
     np.add.at(logits, tracks, np.log(probabilities + 1e-9) * lengths[:, None])
     logits /= np.bincount(tracks, lengths)[:, None]
-    logits *= np.minimum(np.bincount(tracks), _MOST_AGREEING)[:, None] ** agreement
+    logits *= np.clip(np.bincount(tracks, lengths > 0), 1, _MOST_AGREEING)[:, None] ** agreement
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
     return exponentials / exponentials.sum(1, keepdims=True)

@@ -14,8 +14,11 @@ from genre_gan.audio import SAMPLE_RATE_HZ
 _FRAMES_AT_ONCE = 128  # what lies between the steps then stays in the processor's cache
 _BAND_GROUPS = 8
 MUSICNN_SAMPLE_RATE_HZ = 16_000
+MUSICNN_SETTINGS = {"sample_rate_hz": MUSICNN_SAMPLE_RATE_HZ, "n_fft": 512, "hop_length": 256, "n_mels": 96}
 _MUSICNN_GAIN = 10_000.0
-FEATURE_NAMES = ("decibel", "mfcc", "mfcc-segment", "log-mel", "waveform")
+_MUSICNN_RMS = 0.2  # -14 dB full scale, about what published music has
+_SILENCE_RMS = 1e-4
+FEATURE_NAMES = ("decibel", "mfcc", "mfcc-segment", "log-mel", "musicnn", "waveform")
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class FeatureConfig:
 
     Attributes:
         name: `decibel` (amplitude in dB, values under `threshold_db` set to zero, length untouched), `mfcc` (of the
-            whole track), `mfcc-segment` (the same values, sliced), `log-mel` (dB of mel power) or `waveform`.
+            whole track), `mfcc-segment` (the same values, sliced), `log-mel` (dB of mel power), `musicnn` (what MusiCNN reads,
+            at one level whatever the sound's; the other settings must be those of `MUSICNN_SETTINGS`) or `waveform`.
         sample_rate_hz: rate of the samples that go in.
         n_fft, hop_length: of the short-time Fourier transform, in samples. `decibel` and `waveform` use no transform.
         n_mels, n_mfcc: numbers of mel bands and of cepstral coefficients.
@@ -52,6 +56,9 @@ class FeatureConfig:
             value = getattr(self, field.name)
             if isinstance(value, (int, float)) and field.name not in ("threshold_db", "htk") and not value > 0:
                 raise ValueError(f"{field.name} must be above 0, got {value!r}")
+        wrong = {key: getattr(self, key) for key, value in MUSICNN_SETTINGS.items() if getattr(self, key) != value}
+        if self.name == "musicnn" and wrong:
+            raise ValueError(f"musicnn features need {MUSICNN_SETTINGS}, got {wrong}")
         if self.n_mfcc > self.n_mels:
             raise ValueError(f"n_mfcc must be at most n_mels ({self.n_mels}), got {self.n_mfcc}")
         if self.min_segment_s is not None and (self.segment_s is None or self.min_segment_s > self.segment_s):
@@ -64,7 +71,7 @@ class FeatureConfig:
         """Values in one frame. `decibel` groups `hop_length` samples into a frame so that a sequence model can read it."""
         if self.name.startswith("mfcc"):
             return self.n_mfcc
-        return {"decibel": self.hop_length, "log-mel": self.n_mels, "waveform": 1}[self.name]
+        return {"decibel": self.hop_length, "log-mel": self.n_mels, "musicnn": self.n_mels, "waveform": 1}[self.name]
 
     @property
     def frame_rate_hz(self) -> float:
@@ -118,6 +125,9 @@ class FeatureExtractor(nn.Module):
             return samples[..., None]
         if self.config.name == "decibel":
             return self._decibel(samples)
+        if self.config.name == "musicnn":
+            rms = samples.square().mean(1)[:, None, None].sqrt().clamp_min(_SILENCE_RMS)
+            return (_MUSICNN_GAIN * (_MUSICNN_RMS / rms).square() * self.mel_power(samples) + 1.0).log10()
         level_db = self._log_mel(samples)
         if self.config.name == "log-mel":
             return level_db
@@ -176,4 +186,11 @@ def musicnn_log_mel(samples: Tensor) -> Tensor:
 @lru_cache
 @torch.inference_mode(False)  # what is made in that mode could not pass gradients later
 def _musicnn_mel(device: torch.device) -> FeatureExtractor:
-    return FeatureExtractor(FeatureConfig("log-mel", MUSICNN_SAMPLE_RATE_HZ, n_fft=512, hop_length=256, n_mels=96)).to(device)
+    return FeatureExtractor(FeatureConfig("log-mel", **MUSICNN_SETTINGS)).to(device)
+
+
+def cut_evenly(features: Tensor, n_frames: int) -> Tensor:
+    """Slices Tensor[n x L x F] of features Tensor[T x F], all as long as each other and about `n_frames` long."""
+    n_slices = max(1, round(len(features) / n_frames))
+    length = len(features) // n_slices
+    return features[: n_slices * length].unflatten(0, (n_slices, length))

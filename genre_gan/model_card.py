@@ -42,8 +42,8 @@ clip.save("{file_name}.wav")''',
 )
 _CLASSIFIER = _Kind(
     "audio-classification",
-    ("music-classification", "lstm"),
-    "An LSTM that names the genre of a recording: it judges slices, says how likely each genre is, and averages over the slices.",
+    ("music-classification",),
+    "It names the genre of a recording: slice by slice it says how likely each genre is, and then averages over the slices.",
     "It knows only the genres named here, as its training data draws their lines, and is often wrong on real recordings: read "
     "its percentages as hints. Sound that fits none of them should get \"not sure\", and does not always. The accuracy above "
     "holds for the split that is named with it; on other music expect less.",
@@ -51,7 +51,7 @@ _CLASSIFIER = _Kind(
 
 print(GenreClassifier.from_pretrained("{repo_id}"{revision}).classify("song.mp3").probabilities)''',
 )
-_KINDS = {"lstm": _CLASSIFIER}
+_KINDS = {"lstm": _CLASSIFIER, "linear-probe": _CLASSIFIER}
 _WAVEFORM_LIMITS = (
     " It works on the raw waveform and its discriminator wins early, as in the coursework report that it repeats: expect noise "
     "with a rhythm."

@@ -14,7 +14,7 @@ import soundfile
 from genre_gan import Clip, Guess
 from genre_gan.__main__ import main, parse_blend
 from genre_gan.classify import TimelinePoint
-from genre_gan.models.lstm import GenreLSTM
+from genre_gan.models.classifier import GenreLSTM
 from genre_gan.models.waveform import WaveformGenerator
 from genre_gan.wording import clock, csv_text, passages, sentence
 from tests.conftest import SAMPLE_RATE_HZ, synthesize

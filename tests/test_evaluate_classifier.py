@@ -11,7 +11,7 @@ from genre_gan import Clip, Guess
 from genre_gan.audio import load_audio
 from genre_gan.evaluation.changes import CHANGES, as_mp3, cut_to_5_s, from_a_laptop_in_a_room, mix, over_a_telephone
 from genre_gan.features import FeatureConfig
-from genre_gan.models.lstm import GenreLSTM, LSTMConfig
+from genre_gan.models.classifier import GenreLSTM, LSTMConfig
 from tests.conftest import synthesize, write_music_folder
 from training import evaluate_classifier
 from training.evaluate_classifier import Judged, measure_robustness, summarise
@@ -94,7 +94,7 @@ def test_scores_of_predictions_by_hand():
     """Two artists of one genre, one always right and one always wrong, and a right one of another genre."""
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.3, 0.7], [0.1, 0.9]])
     is_sure, artists = np.array([1, 1, 0, 0, 1], bool), np.array([0, 0, 1, 1, 2])
-    judged = Judged(np.array([0, 0, 0, 0, 1]), probabilities, is_sure, artists, np.zeros(5))
+    judged = Judged(np.array([0, 0, 0, 0, 1]), probabilities, is_sure, np.ones(5), artists, np.zeros(5))
     found = summarise(judged)
     assert found["n"] == 5 and found["n_artists"] == 3
     assert found["accuracy"]["value"] == pytest.approx(0.6) and found["balanced"]["value"] == pytest.approx(0.75)

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from genre_gan.features import FeatureConfig
 from genre_gan.models.codec import Codec, CodecConfig
 from genre_gan.models.generator import SpectralGANConfig, SpectralGenerator
-from genre_gan.models.lstm import GenreLSTM, LSTMConfig
+from genre_gan.models.classifier import GenreLSTM, LSTMConfig
 from genre_gan.models.waveform import WaveformDiscriminator, WaveformGANConfig, WaveformGenerator
 from genre_gan.pretrained import ModelError
 from genre_gan.spectral import SpectralModel

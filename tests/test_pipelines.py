@@ -11,7 +11,7 @@ from genre_gan.features import FeatureConfig
 from genre_gan.genres import GENRES
 from genre_gan.loudness import integrated_lufs, true_peak_db
 from genre_gan.models.codec import Codec, CodecConfig
-from genre_gan.models.lstm import GenreLSTM
+from genre_gan.models.classifier import GenreLSTM
 from genre_gan.models.waveform import WaveformGenerator
 from genre_gan.pretrained import ModelError
 from genre_gan.recipe import Recipe, RecipeError, RecipeWarning
@@ -325,7 +325,7 @@ def test_a_folder_loads_and_a_wrong_source_is_explained(tmp_path, generator, mon
     # spectral weights are saved at 16 bits: from then on nothing changes
     third = GenreGenerator.from_pretrained(again.model.save_pretrained(tmp_path / "again"))
     assert np.array_equal(third.generate("blues", 1.0, 3).samples, again.generate("blues", 1.0, 3).samples)
-    with pytest.raises(ModelError, match="wanted 'lstm'"):
+    with pytest.raises(ModelError, match="wanted one of lstm, linear-probe"):
         GenreClassifier.from_pretrained(folder)
     with pytest.raises(ModelError, match="neither a folder nor a Hub id"):
         GenreGenerator.from_pretrained("no such/folder/here")

@@ -10,7 +10,7 @@ import torch
 
 from genre_gan.features import FeatureConfig
 from genre_gan.generate import GenreGenerator, WaveformModel
-from genre_gan.models.lstm import LSTMConfig
+from genre_gan.models.classifier import LSTMConfig
 from genre_gan.models.waveform import WaveformGANConfig, WaveformGenerator
 from tests.conftest import write_music_folder
 from training import reproduce

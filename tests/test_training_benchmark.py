@@ -23,7 +23,7 @@ def test_the_table_and_the_json_hold_the_same_rows(tmp_path, capsys):
 
 def test_every_packaged_generator_is_measured():
     assert "fcn" in benchmark.packaged_generators()
-    assert "lstm" not in benchmark.packaged_generators()
+    assert "classifier" not in benchmark.packaged_generators()
 
 
 def test_steps_of_a_script_are_measured_without_training_it(tmp_path):

@@ -29,12 +29,9 @@ _SERVER_ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VI
 TINY = {
     "fcn": ["train_cgan.py", "--model", "fcn", "--segment-s", "1", "--width", "8"],
     "cnn": ["train_cgan.py", "--model", "cnn", "--segment-s", "1", "--width", "16"],
+    "lstm": ["train_lstm.py", "--segment-s", "1", "--hidden-size", "8"],
     "toy": ["toy_training.py"],
     "mel": ["train_cgan.py", "--widths", "8", "8", "8", "8", "--crop-frames", "16", "8"],
-}
-# The same for scripts on the older loop.
-TINY_OLD = {
-    "lstm": ["train_lstm.py", "--segment-s", "1", "--hidden-size", "8"],
 }
 
 
@@ -45,7 +42,7 @@ class TrainingProcess:
         words = [str(word) for word in arguments]
         before = {name: os.environ.get(name) for name in _SERVER_ENVIRONMENT}
         os.environ.update(_SERVER_ENVIRONMENT)  # the server is started by the first process, and keeps what it finds
-        scripts = {f"training.{Path(tiny[0]).stem}" for tiny in [*TINY.values(), *TINY_OLD.values()]}
+        scripts = {f"training.{Path(tiny[0]).stem}" for tiny in TINY.values()}
         _CONTEXT.set_forkserver_preload([*scripts, *_SLOW_IMPORTS])
         self.log_path = log
         log.touch()
@@ -131,7 +128,7 @@ def set_adam_epsilon(epsilon: float) -> None:
 
 def tiny_arguments(kind: str, data: Path, output_dir: Path, n_steps: int, *more: object) -> list[object]:
     """A tiny training of `kind` on what `write_tiny_data` wrote, with a checkpoint after each step."""
-    options: list[object] = [*(TINY | TINY_OLD)[kind]]
+    options: list[object] = [*TINY[kind]]
     options += ["--data", data / "music", "--cache-dir", data / "cache", "--batch-size", 4, "--output-dir", output_dir]
     options += ["--max-steps", n_steps, "--checkpoint-every", 1, "--preview-every", 1000, "--tracker", "none", "--num-workers", 0]
     return [*options, *more]

@@ -41,7 +41,6 @@ from genre_gan.files import write_bytes
 from genre_gan.hub import packaged_weights
 from genre_gan.pretrained import CONFIG_NAME, read_config
 from training.arguments import positive_int, run_script
-from training.loop import Run
 from training.trainer import Task, Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -201,27 +200,6 @@ class _MeasuredTrainer(Trainer):
         raise _Measured({"step_s": min(times_s), "flops": counter.get_total_flops(), "waited": waited})
 
 
-class _MeasuredRun(Run):
-    """The same for scripts on the older loop."""
-
-    def fit(self, task: Any, n_steps: int) -> bool:
-        for module in task.modules.values():
-            module.to(self.device)
-        for step in range(N_WARM_STEPS):
-            task.train_step(step)
-        with FlopCounterMode(display=False) as counter:
-            task.train_step(N_WARM_STEPS)
-        self._waited_s = 0.0
-        began, times_s = time.perf_counter(), []
-        for step in range(N_WARM_STEPS + 1, N_WARM_STEPS + 1 + N_STEPS):
-            step_began = clock()
-            task.train_step(step)
-            times_s.append(clock() - step_began)
-        waited = self._waited_s / (time.perf_counter() - began)
-        self._lock.close()
-        raise _Measured({"step_s": min(times_s), "flops": counter.get_total_flops(), "waited": waited})
-
-
 def measure_training() -> Iterator[Row]:
     """Steps as the scripts do them, in both precisions, against what a large matrix product reaches on this machine."""
     torch.set_float32_matmul_precision("highest")
@@ -251,16 +229,14 @@ def _measure_steps(kind: str, script_name: str, options: str, precision: str, mu
     AcceleratorState._reset_state(reset_partial_state=True)  # or it would refuse another precision
     words = ["--data", music, "--cache-dir", music.parent / "cache", "--output-dir", music.parent / f"{kind}-{precision}"]
     args = script.parse_args([*map(str, words), *options.split(), "--mixed-precision", precision, "--tracker", "none"])
-    originals = {name: getattr(script, name) for name in ("Run", "Trainer") if hasattr(script, name)}
+    original = script.Trainer
     try:
-        for name in originals:
-            setattr(script, name, {"Run": _MeasuredRun, "Trainer": _MeasuredTrainer}[name])
+        script.Trainer = _MeasuredTrainer
         script.train(args)
     except _Measured as measured:
         return measured.args[0]
     finally:
-        for name, original in originals.items():
-            setattr(script, name, original)
+        script.Trainer = original
     raise RuntimeError(f"{script_name} trained nothing")
 
 

@@ -63,6 +63,7 @@ class Judged:
         genre_ids: the truth, in the classifier's numbering.
         probabilities: [shape=(n, n_genres)].
         is_sure: [shape=(n,)].
+        known: the probability that it is any of the genres [shape=(n,)].
         artists: the group of artists of each.
         collections: which of `--data` each is from.
     """
@@ -70,6 +71,7 @@ class Judged:
     genre_ids: np.ndarray
     probabilities: np.ndarray
     is_sure: np.ndarray
+    known: np.ndarray
     artists: np.ndarray
     collections: np.ndarray
 
@@ -125,7 +127,7 @@ def ask(panel: Panel, tracks: TrackSet, folds: np.ndarray, change: Callable[[Cli
             tqdm.write(f"{track.id} left out: {error}")
             continue
         probabilities = [guess.probabilities[genre] for genre in panel.genres]
-        rows.append((panel.genres.index(track.genre), probabilities, guess.is_sure, artists[i], tracks.sources[i]))
+        rows.append((panel.genres.index(track.genre), probabilities, guess.is_sure, guess.known, artists[i], tracks.sources[i]))
     if not rows:
         raise DataError("none of the tracks can be read")
     return Judged(*(np.array(column) for column in zip(*rows, strict=True)))
@@ -198,7 +200,7 @@ def run(args: argparse.Namespace) -> None:
     judged = ask(panel, tracks, folds, lambda clip: clip, "as it is")
     names = [Path(source).name for source in args.data]
     others = ask_about_others(panel, args.not_music, args.other_genres, args.synthetic, args.seed)
-    music = Answers(judged.is_sure, judged.probabilities.max(1))
+    music = Answers(judged.is_sure, judged.known)
     protocol = f"{len(panel.classifiers)} folds with artists apart" if panel.is_cross_validation else f"split {args.split}"
     results = {
         "command": launch_command(1),

@@ -1,14 +1,20 @@
-"""Sound that is no music, made from formulas: what the classifier learns to be unsure about."""
+"""Sound that is no music, from formulas, from recordings and mixed of these: what the classifier learns to be unsure about."""
 
 from __future__ import annotations
 
+import csv
 import shutil
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-KINDS = ("noise", "tone", "sweep", "hum", "clicks", "speech")
+from genre_gan.audio import SUFFIXES
+from genre_gan.data.sources import DataError, TrackSet
+from genre_gan.data.splits import N_FOLDS, artist_groups
+from training.degrade import coloured_noise, degrade, limit_band, reverberate
+
 # First three formants of vowels in Hz (Peterson & Barney 1952, men).
 _FORMANTS_HZ = np.array(
     [(270, 2290, 3010), (390, 1990, 2550), (530, 1840, 2480), (660, 1720, 2410), (730, 1090, 2440), (570, 840, 2410),
@@ -17,45 +23,69 @@ _FORMANTS_HZ = np.array(
 
 
 def make_not_music(kind: str, duration_s: float, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
-    """One sound of a kind out of `KINDS`, float32 [shape=(n,)] with a peak of 0.5.
-
-    `noise` has any colour, `tone` up to three harmonics, `sweep` glides, `hum` is a mains-like buzz in noise, `clicks` are
-    irregular, and `speech` is a source-filter voice with a moving pitch, vowels, hisses and pauses at the pace of syllables.
-    """
+    """One sound of a kind out of `KINDS`, float32 [shape=(n,)] with a peak of 0.5."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     n = round(duration_s * sample_rate_hz)
-    time_s = np.arange(n) / sample_rate_hz
-    if kind == "noise":
-        sound = _noise(n, rng.uniform(-1.2, 0.5), rng) * (1.0 + rng.uniform(0, 0.5) * np.sin(2 * np.pi * rng.uniform(0.1, 2) * time_s))
-    elif kind == "tone":
-        pitch_hz = 2 ** rng.uniform(np.log2(50), np.log2(5000))
-        sound = sum(np.sin(2 * np.pi * pitch_hz * k * time_s) * rng.uniform(0, 1) ** k for k in range(1, 1 + rng.integers(1, 4)))
-    elif kind == "sweep":
-        start, end = np.log2(rng.uniform(40, 6000, 2))
-        cycles = np.cumsum(2 ** np.linspace(start, end, n) / sample_rate_hz)
-        sound = np.sin(2 * np.pi * cycles)
-    elif kind == "hum":
-        sound = sum(np.sin(2 * np.pi * 50 * rng.uniform(0.9, 1.3) * k * time_s) / k for k in range(1, 12)) + _noise(n, -0.5, rng)
-    elif kind == "clicks":
-        sound = np.zeros(n)
-        sound[rng.integers(0, n, max(1, round(rng.uniform(1, 15) * duration_s)))] = rng.uniform(-1, 1)
-        sound = np.convolve(sound, np.exp(-np.arange(200) / rng.uniform(5, 60)), "same")
-    else:
-        sound = _speech(n, sample_rate_hz, rng)
-    sound = sound + 1e-4 * rng.standard_normal(n)
+    sound = KINDS[kind](n, sample_rate_hz, rng) + 1e-4 * rng.standard_normal(n)
     return (0.5 * sound / np.abs(sound).max()).astype(np.float32)
 
 
-def _noise(n: int, slope: float, rng: np.random.Generator) -> np.ndarray:
-    """Noise whose amplitude falls or rises with frequency to the power of `slope`, with a deviation of 1."""
-    spectrum = np.fft.rfft(rng.standard_normal(n))
-    spectrum *= np.maximum(np.arange(len(spectrum)), 1.0) ** slope
-    sound = np.fft.irfft(spectrum, n)
-    return sound / sound.std()
+def _noise(n: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    """Of any colour, swelling a little."""
+    swell = 1.0 + rng.uniform(0, 0.5) * np.sin(2 * np.pi * rng.uniform(0.1, 2) * np.arange(n) / sample_rate_hz)
+    return coloured_noise(n, rng.uniform(-1.2, 0.5), rng) * swell
+
+
+def _tone(n: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    """Up to three harmonics."""
+    phase = 2 * np.pi * 2 ** rng.uniform(np.log2(50), np.log2(5000)) * np.arange(n) / sample_rate_hz
+    return sum(np.sin(k * phase) * rng.uniform(0, 1) ** k for k in range(1, 1 + rng.integers(1, 4)))
+
+
+def _sweep(n: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    start, end = np.log2(rng.uniform(40, 6000, 2))
+    return np.sin(2 * np.pi * np.cumsum(2 ** np.linspace(start, end, n) / sample_rate_hz))
+
+
+def _hum(n: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    """A buzz like that of mains, in noise."""
+    phase = 2 * np.pi * 50 * rng.uniform(0.9, 1.3) * np.arange(n) / sample_rate_hz
+    return sum(np.sin(k * phase) / k for k in range(1, 12)) + coloured_noise(n, -0.5, rng)
+
+
+def _clicks(n: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    """At irregular moments."""
+    sound = np.zeros(n)
+    sound[rng.integers(0, n, max(1, round(rng.uniform(1, 15) * n / sample_rate_hz)))] = rng.uniform(-1, 1)
+    return np.convolve(sound, np.exp(-np.arange(200) / rng.uniform(5, 60)), "same")
+
+
+def _applause(n: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    """Many claps, from a few hands to a hall."""
+    claps = np.zeros(n)
+    claps[rng.integers(0, n, max(1, round(rng.uniform(20, 400) * n / sample_rate_hz)))] = 1.0
+    clap = rng.standard_normal(300) * np.exp(-np.arange(300) / rng.uniform(20, 60))
+    return limit_band(np.convolve(claps, clap, "same"), sample_rate_hz, rng.uniform(300, 900), rng.uniform(3000, 7500))
+
+
+def _machine(n: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    """A motor of wandering speed, with noise."""
+    wander = np.cumsum(rng.standard_normal(n)) / np.sqrt(n)
+    phase = 2 * np.pi * np.cumsum(rng.uniform(15, 120) * (1 + 0.01 * wander)) / sample_rate_hz
+    sound = sum(rng.uniform(0, 1) * k**-0.7 * np.sin(k * phase + rng.uniform(0, 6)) for k in range(1, 25))
+    return sound + coloured_noise(n, -0.5, rng) * rng.uniform(0.2, 2)
+
+
+def _alarm(n: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    """Beeps of one pitch or of two."""
+    time_s, rate_hz, pitch_hz = np.arange(n) / sample_rate_hz, rng.uniform(0.5, 8), rng.uniform(400, 3000)
+    pitches_hz = np.where(np.sin(np.pi * rate_hz * time_s) > 0, pitch_hz, pitch_hz * rng.choice([1.0, 1.25, 1.5, 0.8]))
+    return np.sin(2 * np.pi * pitches_hz * time_s) * (np.sin(2 * np.pi * rate_hz * time_s) > rng.uniform(-0.5, 0.5))
 
 
 def _speech(n: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    """A source-filter voice with a moving pitch, vowels, hisses and pauses at the pace of syllables."""
     from scipy.signal import lfilter
 
     voice_hz, formant_scale = 2 ** rng.uniform(np.log2(85), np.log2(240)), rng.uniform(0.9, 1.25)
@@ -74,12 +104,18 @@ def _speech(n: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray
                 sound = lfilter([1.0], [1.0, -2.0 * radius * cosine, radius**2], sound)
             sound = sound / (np.abs(sound).max() + 1e-9)
         elif kind == 1:
-            sound = _noise(length, rng.uniform(0.3, 1.0), rng) * 0.12
+            sound = coloured_noise(length, rng.uniform(0.3, 1.0), rng) * 0.12
         else:
             sound = np.zeros(length)
         parts.append(sound * envelope)
         made += length
     return np.concatenate(parts)[:n]
+
+
+KINDS = {
+    "noise": _noise, "tone": _tone, "sweep": _sweep, "hum": _hum, "clicks": _clicks, "applause": _applause,
+    "machine": _machine, "alarm": _alarm, "speech": _speech,
+}  # fmt: skip
 
 
 def speak(voices: Sequence[str], sentences: Sequence[str]) -> list[bytes]:
@@ -88,3 +124,53 @@ def speak(voices: Sequence[str], sentences: Sequence[str]) -> list[bytes]:
         return []
     commands = (["espeak-ng", "-v", voice, "--stdout", text] for voice in voices for text in sentences)
     return [subprocess.run(command, capture_output=True, check=True).stdout for command in commands]
+
+
+def recordings(folders: Sequence[Path]) -> dict[str, list[Path]]:
+    """`{"kind, source": paths}` of the recordings in folders by kind; the source where a `files.csv` names it."""
+    found: dict[str, list[Path]] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"--not-music {folder} is no folder")
+        sources = {}
+        if (folder / "files.csv").is_file():
+            with (folder / "files.csv").open(newline="") as file:
+                sources = {row["file_name"]: row["source"] for row in csv.DictReader(file)}
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() in SUFFIXES:
+                kind, source = path.parent.name, sources.get(path.relative_to(folder).as_posix())
+                found.setdefault(f"{kind}, {source}" if source else kind, []).append(path)
+    return found
+
+
+def folds_of_strangers(tracks: TrackSet) -> np.ndarray:
+    """The fold of each track of music that no model knows by name, artists apart [shape=(n_tracks,)].
+
+    Training and evaluation must agree on it, so it depends on the tracks of one source alone.
+    """
+    return artist_groups(tracks)[0] % N_FOLDS
+
+
+def repeat(sound: np.ndarray, n_samples: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    """A sound again and again with short pauses, float32 [shape=(n_samples,)]."""
+    parts, length = [], 0
+    while length < n_samples:
+        pause = 1e-4 * rng.standard_normal(round(rng.uniform(0.05, 0.8) * sample_rate_hz))
+        parts += [sound, pause]
+        length += len(sound) + len(pause)
+    return np.concatenate(parts)[:n_samples].astype(np.float32)
+
+
+def variations(sounds: Sequence[np.ndarray], sample_rate_hz: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """For each sound: repeated, degraded, by telephone, in a room, in a conversation with others, and in a babble of them."""
+    made = []
+    for sound in sounds:
+        n_samples = round(rng.uniform(3.0, 6.0) * sample_rate_hz)
+        repeated = repeat(sound, n_samples, sample_rate_hz, rng)
+        made += [repeated, degrade(repeated, sample_rate_hz, rng), limit_band(repeated, sample_rate_hz, 300.0, 3400.0)]
+        made.append(reverberate(repeated, sample_rate_hz, rng))
+        others = [sounds[k] for k in rng.integers(0, len(sounds), 6)]
+        turns = [repeat(other, len(other) + 1000, sample_rate_hz, rng) * rng.uniform(0.3, 1.0) for other in others]
+        made.append(np.resize(np.concatenate(turns), n_samples))
+        made.append(sum(repeat(o, n_samples, sample_rate_hz, rng) * rng.uniform(0.2, 1.0) for o in others[: rng.integers(3, 7)]))
+    return [sound.astype(np.float32) for sound in made]

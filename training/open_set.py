@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from genre_gan.audio import SUFFIXES, AudioError, load_audio
+from genre_gan.audio import AudioError, load_audio
 from genre_gan.data.sources import DataError, TrackSet, load_tracks
 from genre_gan.evaluation.changes import mix
-from training.not_music import KINDS, make_not_music, speak
+from training.not_music import KINDS, folds_of_strangers, make_not_music, recordings, speak
 from training.panel import Panel
 
 RATE_HZ = 22_050
@@ -36,7 +35,7 @@ class Answers:
 
     Attributes:
         is_named: whether a genre was named, not "not sure" [shape=(n,)].
-        confidence: the probability of the likeliest genre [shape=(n,)].
+        confidence: the probability that it is any of the genres [shape=(n,)].
     """
 
     is_named: np.ndarray
@@ -49,46 +48,31 @@ def ask_about_others(
     """Answers by kind of sound: recordings that are no music, other genres, and made-up sounds. Models are asked in turn."""
     rng = np.random.default_rng([seed, 99])
     sounds: dict[str, list] = recordings(not_music)
+    folds: dict[str, list[int]] = {}
     for source in other_genres:
         tracks = load_tracks([source])
         unknown = [i for i, genre in enumerate(tracks.genre_names) if genre not in panel.genres]
         if not unknown:
             raise DataError(f"{source!r} has no genre that the classifier lacks")
         sounds.setdefault(OTHER_GENRES, []).extend(tracks[i].audio for i in unknown)
+        folds.setdefault(OTHER_GENRES, []).extend(folds_of_strangers(tracks)[unknown].tolist())
     sounds["silence (made up)"] = [(np.zeros(round(s * RATE_HZ), np.float32), RATE_HZ) for s in (0.5, 3.0, 10.0)]
     for kind in KINDS:
         made = (make_not_music(kind, rng.uniform(2.0, 10.0), RATE_HZ, rng) for _ in range(n_synthetic))
         sounds[f"{kind} (made up)"] = [(samples, RATE_HZ) for samples in made]
     if spoken := speak(VOICES, SENTENCES):
         sounds["espeak-ng (made up)"] = list(spoken)
-    return {kind: _ask(panel, sources, kind) for kind, sources in sounds.items()}
+    return {kind: _ask(panel, sources, folds.get(kind, range(len(sources))), kind) for kind, sources in sounds.items()}
 
 
-def recordings(folders: Sequence[Path]) -> dict[str, list[Path]]:
-    """`{"kind, source": paths}` of the recordings in folders by kind; the source where a `files.csv` names it."""
-    found: dict[str, list[Path]] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            raise DataError(f"--not-music {folder} is no folder")
-        sources = {}
-        if (folder / "files.csv").is_file():
-            with (folder / "files.csv").open(newline="") as file:
-                sources = {row["file_name"]: row["source"] for row in csv.DictReader(file)}
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in SUFFIXES:
-                kind, source = path.parent.name, sources.get(path.relative_to(folder).as_posix())
-                found.setdefault(f"{kind}, {source}" if source else kind, []).append(path)
-    return found
-
-
-def _ask(panel: Panel, sources: Sequence, label: str) -> Answers:
+def _ask(panel: Panel, sources: Sequence, folds: Sequence[int], label: str) -> Answers:
     guesses = []
-    for k, source in enumerate(tqdm(sources, desc=label, unit="sound", leave=False)):
+    for source, fold in zip(tqdm(sources, desc=label, unit="sound", leave=False), folds, strict=True):
         try:
-            guesses.append(panel.classify(source, k))
+            guesses.append(panel.classify(source, fold))
         except AudioError as error:
             tqdm.write(f"left out one of {label}: {error}")
-    return Answers(np.array([g.is_sure for g in guesses]), np.array([max(g.probabilities.values()) for g in guesses]))
+    return Answers(np.array([g.is_sure for g in guesses]), np.array([g.known for g in guesses]))
 
 
 def named_shares(others: dict[str, Answers]) -> dict[str, dict]:

@@ -43,10 +43,10 @@ from genre_gan.data.splits import split_segments, split_tracks
 from genre_gan.features import FeatureConfig
 from genre_gan.files import write_bytes
 from genre_gan.generate import GenreGenerator
-from genre_gan.models.lstm import GenreLSTM, LSTMConfig
+from genre_gan.models.classifier import GenreLSTM, LSTMConfig
 from genre_gan.models.waveform import WaveformGANConfig
 from training.arguments import launch_command, positive_int, run_script
-from training.loop_batches import pick
+from training.batches import pick
 from training.report_page import write_page
 from training.trials import (
     Items,

@@ -7,6 +7,13 @@ import torch
 
 from genre_gan.classify import pool_slices
 from genre_gan.data.cache import Segments
+from genre_gan.data.sources import DataError
+
+
+def check_genres(genres: tuple[str, ...]) -> None:
+    """Raise `DataError` unless there is something to tell apart."""
+    if len(genres) < 2:
+        raise DataError(f"a classifier tells genres apart, and the data has only one genre: {', '.join(genres)}")
 
 
 def track_scores(

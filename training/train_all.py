@@ -44,7 +44,7 @@ def commands(args: argparse.Namespace) -> dict[str, list[str]]:
         "mel": ["train_cgan.py", "--split", "artist", "--mixed-precision", "bf16", "--epochs", "100000"],
         "fcn": ["train_cgan.py", "--model", "fcn", "--epochs", "100000"],
         "cnn": ["train_cgan.py", "--model", "cnn", "--epochs", "100000"],
-        "lstm": ["train_lstm.py", "--preset", "shipped", "--cross-validate"],
+        "classifier": ["train_lstm.py", "--preset", "shipped"],
     }
     made = {}
     for name, (script, *options) in ready.items():

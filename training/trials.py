@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from genre_gan.data.cache import FeatureStore, Segments
 from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.generate import GenreGenerator, WaveformModel
-from genre_gan.models.lstm import GenreLSTM, LSTMConfig
+from genre_gan.models.classifier import GenreLSTM, LSTMConfig
 from genre_gan.models.waveform import WaveformDiscriminator, WaveformGANConfig, WaveformGenerator
 
 NO_TRACK = -1

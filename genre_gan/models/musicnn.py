@@ -77,6 +77,8 @@ class MusiCNN(PretrainedModel):
 
     config_class = MusiCNNConfig
     family = "musicnn"
+    input_scale: Tensor
+    input_shift: Tensor
 
     def __init__(self, config: MusiCNNConfig):
         super().__init__(config)
@@ -122,6 +124,9 @@ class FrontBranch(nn.Module):
     their sign changed, so that the maximum comes right after the convolution, and all else on what is left.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, channels: int, kernel: tuple[int, int]):
         super().__init__()
         self.conv = nn.Conv2d(1, channels, kernel)
@@ -136,6 +141,9 @@ class FrontBranch(nn.Module):
 
 class MiddleLayer(nn.Module):
     """Convolution over 7 frames, ReLU, normalisation: Tensor[B x C x T] to Tensor[B x channels x T]."""
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__()

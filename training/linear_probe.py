@@ -1,0 +1,346 @@
+"""What `train_lstm.py --preset shipped` makes: softmax regression on MusiCNN's features, calibrated with artists apart.
+
+The fit has one solution, so it needs no steps, seeds or checkpoints, and gives the same weights on one process and on many:
+the first one works. Every genre weighs the same, and within it artists with many tracks less than their share (by the root of
+their number). Labelled music of `--extra-data`, whose labels may be cut otherwise, weighs little and takes part in no figure;
+its genres that the other data lacks, and sound that is no music, form one more class: none of these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from genre_gan.audio import load_audio
+from genre_gan.classify import pool_slices
+from genre_gan.data.cache import FeatureStore
+from genre_gan.data.sources import DEFAULT_DATASET, TrackSet, load_tracks
+from genre_gan.data.splits import N_FOLDS, artist_folds, artist_groups
+from genre_gan.features import MUSICNN_SETTINGS, FeatureConfig, FeatureExtractor, cut_evenly
+from genre_gan.files import write_bytes
+from genre_gan.hub import packaged_weights, push_model_folder
+from genre_gan.models.classifier import LinearProbe, ProbeConfig
+from genre_gan.models.musicnn import MusiCNN
+from training.arguments import launch_command
+from training.degrade import degrade
+from training.not_music import KINDS, folds_of_strangers, make_not_music, recordings, speak, variations
+from training.run_folder import check_run
+from training.scores import balanced, check_genres, expected_calibration_error
+
+FEATURES = FeatureConfig("musicnn", **MUSICNN_SETTINGS, segment_s=3.0)
+RATE_HZ = FEATURES.sample_rate_hz
+L2 = 0.03  # weight of the squared coefficients beside the mean cross-entropy
+DEGRADED_COPIES, EXCERPT_S = 2, 9.0
+EXTRA_SHARE = 0.15  # of a genre's weight, for what --extra-data has of it
+OTHER_GENRES_WEIGHT, NOT_MUSIC_WEIGHT = 1.0, 2.0  # a genre weighs 1
+SYNTHETIC_OF_KIND = 20
+UNSURE_SHARE = 0.08  # of unheard music, that which looks least like any of the genres
+ALWAYS = -1  # the fold of what every model learns from
+# Voices and sentences other than those of evaluate_classifier.py.
+VOICES = ("en-us+m1", "en-us+f1", "it", "pl+f4", "nl+m3", "pt+f5", "sv+m7", "en-gb+m2", "ru", "tr+f2", "hi", "ja+m1", "fi+f3")
+SENTENCES = (
+    "Good evening. Here is the news: the council has agreed to open the old bridge again in spring.",
+    "I never thought that I would say this, but the second chapter is far better than the first one.",
+    "Turn left after the station, walk for ten minutes, and you will see the library on your right.",
+)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What one recording teaches.
+
+    Attributes:
+        statistics: of its slices and those of its degraded copies, Tensor[n x D].
+        n_clean: how many of them are of the recording as it is; they come first.
+        class_id: a genre's number, or the number of genres for none of these.
+        group: what shares a weight: a collection's genre, or a source of sound that is no music.
+        weight: of the recording within its group.
+        fold: which model of the cross-validation never hears it.
+        collection: where it is from.
+    """
+
+    statistics: Tensor
+    n_clean: int
+    class_id: int
+    group: str
+    weight: float
+    fold: int
+    collection: str
+
+
+class Ear:
+    """Sound to what the linear head reads, by the path that the classifier takes."""
+
+    def __init__(self, genres: tuple[str, ...]):
+        musicnn = MusiCNN.load(packaged_weights("musicnn"))
+        self.network = LinearProbe(ProbeConfig(FEATURES, genres, musicnn=musicnn.config, none_of_these=True)).eval()
+        self.network.musicnn.load_state_dict(musicnn.state_dict())
+        self.extractor = FeatureExtractor(FEATURES)
+
+    @torch.inference_mode()
+    def hear(self, samples: np.ndarray) -> Tensor:
+        """Statistics of its slices, Tensor[n x D], of samples at 16 kHz [shape=(n_samples,)]."""
+        features = self.extractor(torch.from_numpy(samples)[None])[0]
+        slices = cut_evenly(features, FEATURES.segment_frames)
+        return self.network.statistics(self.network.hear(slices)).clone()
+
+    def hear_with_copies(self, samples: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, int]:
+        """Statistics as it is and of degraded excerpts, and how many are of the first kind."""
+        clean, length = self.hear(samples), round(EXCERPT_S * RATE_HZ)
+        heard = [clean]
+        for _ in range(DEGRADED_COPIES):
+            start = int(rng.integers(0, max(1, len(samples) - length)))
+            heard.append(self.hear(degrade(samples[start : start + length], RATE_HZ, rng)))
+        return torch.cat(heard), len(clean)
+
+
+def learn_music(args: argparse.Namespace, ear: Ear, store: FeatureStore, folds: np.ndarray, extra: bool) -> Iterator[Recording]:
+    """The recordings of labelled music: of `--data`, in folds with artists apart, or of `--extra-data`."""
+    genres, tracks = ear.network.config.genres, store.tracks
+    artists = artist_groups(tracks)[0]
+    of_artist = Counter(zip(artists, tracks.genre_names, strict=True))
+    names = [Path(source).name for source in (args.extra_data if extra else args.data or [DEFAULT_DATASET])]
+    for i in tqdm(range(len(tracks)), desc="extra music" if extra else "music", unit="track", leave=False):
+        is_known = tracks.genre_names[i] in genres
+        if folds[i] < 0 and not extra:
+            continue  # faulty or repeated
+        rng = np.random.default_rng([args.seed, i, extra])
+        samples = store.read(i)[:, 0]
+        statistics, n_clean = ear.hear_with_copies(samples, rng)
+        n_of_artist = of_artist[artists[i], tracks.genre_names[i]]
+        yield Recording(
+            statistics=statistics,
+            n_clean=n_clean,
+            class_id=genres.index(tracks.genre_names[i]) if is_known else len(genres),
+            group=f"{'extra ' if extra else ''}{tracks.genre_names[i] if is_known else 'other genres'}",
+            weight=n_of_artist**-0.5,
+            fold=ALWAYS if extra and is_known else int(folds[i]),
+            collection=names[tracks.sources[i]],
+        )
+
+
+def stranger_folds(tracks: TrackSet) -> np.ndarray:
+    """`folds_of_strangers` of each source [shape=(n_tracks,)]."""
+    sources, folds = np.array(tracks.sources), np.zeros(len(tracks), np.int64)
+    for source in np.unique(sources):
+        members = np.flatnonzero(sources == source)
+        folds[members] = folds_of_strangers(tracks.select(members))
+    return folds
+
+
+def learn_not_music(args: argparse.Namespace, ear: Ear) -> Iterator[Recording]:
+    """Recordings that are no music and variations of them, in folds by their place in their source; synthetic sounds."""
+    rng, none = np.random.default_rng([args.seed, 1]), len(ear.network.config.genres)
+    for source, paths in recordings(args.not_music).items():
+        sounds = [load_audio(path, RATE_HZ).samples for path in tqdm(paths, desc=source, leave=False)]
+        for fold in range(N_FOLDS):
+            mine = sounds[fold::N_FOLDS]
+            for sound in mine:
+                statistics = ear.hear(sound)
+                yield Recording(statistics, len(statistics), none, source, 1.0, fold, "not music")
+            for sound in variations(mine, RATE_HZ, rng) if mine else ():
+                yield Recording(ear.hear(sound), 0, none, source, 1.0, fold, "variation")
+    for kind in KINDS:
+        for _ in range(SYNTHETIC_OF_KIND):
+            sound = make_not_music(kind, rng.uniform(2.0, 6.0), RATE_HZ, rng)
+            yield Recording(ear.hear(sound), 0, none, "synthetic", 1.0, ALWAYS, "synthetic")
+    spoken = [load_audio(sound, RATE_HZ).samples for sound in speak(VOICES, SENTENCES)]
+    for sound in [*spoken, *variations(spoken[::3], RATE_HZ, rng)] if spoken else ():
+        yield Recording(ear.hear(sound), 0, none, "synthetic speech", 1.0, ALWAYS, "synthetic")
+
+
+def fit(ear: Ear, examples: Sequence[Recording]) -> LinearProbe:
+    """The network whose linear head has the least cross-entropy on `examples`, with a penalty on its squared coefficients."""
+    network, none = ear.network, len(ear.network.config.genres)
+    totals: dict[str, float] = {}
+    for example in examples:
+        totals[example.group] = totals.get(example.group, 0.0) + example.weight
+    not_music = {e.group for e in examples if e.class_id == none and e.group != "other genres"}
+    masses = {group: 1.0 for group in totals} | dict.fromkeys(not_music, NOT_MUSIC_WEIGHT / max(1, len(not_music)))
+    masses |= {group: EXTRA_SHARE for group in totals if group.startswith("extra ")}
+    if "extra other genres" in masses or "other genres" in masses:
+        masses |= {group: OTHER_GENRES_WEIGHT for group in masses if group.endswith("other genres")}
+    statistics = torch.cat([e.statistics for e in examples])
+    classes = torch.cat([torch.full((len(e.statistics),), e.class_id) for e in examples])
+    shares = [masses[e.group] * e.weight / totals[e.group] / len(e.statistics) for e in examples]
+    weights = np.repeat(shares, [len(e.statistics) for e in examples])
+    network.fit_statistics(statistics)
+    x, w = network.standardise(statistics).double(), torch.from_numpy(weights)
+    solution = minimise(x, classes, w / w.sum(), network.config.n_classes)
+    with torch.no_grad():
+        network.output.weight.copy_(solution[:-1].T)
+        network.output.bias.copy_(solution[-1])
+    return network
+
+
+def minimise(x: Tensor, classes: Tensor, weights: Tensor, n_classes: int) -> Tensor:
+    """Coefficients float64 Tensor[D + 1 x n_classes], the last row the biases, of softmax regression by L-BFGS."""
+    coefficients = torch.zeros(x.shape[1] + 1, n_classes, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([coefficients], max_iter=200, tolerance_grad=1e-7, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        logits = x @ coefficients[:-1] + coefficients[-1]
+        value = weights @ F.cross_entropy(logits, classes, reduction="none") + L2 * coefficients[:-1].square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return coefficients.detach()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Log-probabilities of a recording's slices at temperature 1 [shape=(n, n_classes)] by a model that never heard it."""
+
+    recording: Recording
+    logits: np.ndarray
+
+
+@torch.no_grad()
+def answer(network: LinearProbe, examples: Sequence[Recording]) -> list[Answer]:
+    """What the network says of recordings as they are."""
+    heard = [e for e in examples if e.n_clean]
+    return [Answer(e, network.output(network.standardise(e.statistics[: e.n_clean])).numpy()) for e in heard]
+
+
+def pooled(answers: Sequence[Answer], temperature: float, agreement: float) -> np.ndarray:
+    """Probabilities of each recording [shape=(n, n_classes)], as the classifier would pool them."""
+    rows = []
+    for item in answers:
+        slices = torch.from_numpy(item.logits / temperature).softmax(1).numpy()
+        rows.append(pool_slices(slices, np.ones(len(slices)), np.zeros(len(slices), np.int64), agreement)[0])
+    return np.array(rows)
+
+
+def among_genres(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities given that it is one of the genres [shape=(n, n_genres)]."""
+    return probabilities[:, :-1] / probabilities[:, :-1].sum(1, keepdims=True)
+
+
+def choose_calibration(answers: Sequence[Answer]) -> dict[str, float]:
+    """Temperature and agreement that make unheard music's genres likeliest, and the threshold of being sure."""
+    truth = np.array([item.recording.class_id for item in answers])
+    found = []
+    for agreement in (0.0, 0.1, 0.2, 0.3):
+        for temperature in np.exp(np.linspace(np.log(0.3), np.log(2.0), 20)).round(3).tolist():
+            likelihood = among_genres(pooled(answers, temperature, agreement))[np.arange(len(truth)), truth]
+            found.append((float(-np.log(likelihood + 1e-9).mean()), temperature, agreement))
+    _, temperature, agreement = min(found)
+    known = 1.0 - pooled(answers, temperature, agreement)[:, -1]
+    return {"temperature": temperature, "agreement": agreement, "sure_above": float(np.quantile(known, UNSURE_SHARE))}
+
+
+def judge(music: Sequence[Answer], others: Sequence[Answer]) -> dict:
+    """How good the answers are; each fold is calibrated on the others."""
+    probabilities, is_sure = np.zeros((len(music), music[0].logits.shape[1])), np.zeros(len(music), bool)
+    folds = np.array([item.recording.fold for item in music])
+    named: dict[str, list[bool]] = {}
+    for fold in range(N_FOLDS):
+        settings = choose_calibration([item for item in music if item.recording.fold != fold])
+        sharpness = settings["temperature"], settings["agreement"]
+        mine = np.flatnonzero(folds == fold)
+        probabilities[mine] = pooled([music[i] for i in mine], *sharpness)
+        is_sure[mine] = 1.0 - probabilities[mine, -1] >= settings["sure_above"]
+        strange = [item for item in others if item.recording.fold == fold]
+        for item, row in zip(strange, pooled(strange, *sharpness), strict=True):
+            named.setdefault(item.recording.group, []).append(bool(1.0 - row[-1] >= settings["sure_above"]))
+    truth = np.array([item.recording.class_id for item in music])
+    collections = np.array([item.recording.collection for item in music])
+    genres = among_genres(probabilities)
+    hits = genres.argmax(1) == truth
+    return {
+        "balanced_track_accuracy": balanced(hits, truth),
+        "track_accuracy": float(hits.mean()),
+        "by_collection": {str(c): balanced(hits[collections == c], truth[collections == c]) for c in np.unique(collections)},
+        "expected_calibration_error": expected_calibration_error(genres, truth),
+        "answered": float(is_sure.mean()),
+        "accuracy_where_answered": float(hits[is_sure].mean()),
+        "named": {group: float(np.mean(values)) for group, values in named.items()},
+        "n_tracks": len(music),
+    }
+
+
+def without_a_source(ear: Ear, examples: Sequence[Recording], settings: dict[str, float]) -> dict[str, float]:
+    """The share named of each source of recordings that are no music by a model that heard nothing of that source."""
+    named = {}
+    for source in sorted({e.group for e in examples if e.collection == "not music"}):
+        kept = [e for e in examples if e.group != source]
+        answers = answer(fit(ear, kept), [e for e in examples if e.group == source])
+        known = 1.0 - pooled(answers, settings["temperature"], settings["agreement"])[:, -1]
+        named[source] = float((known >= settings["sure_above"]).mean())
+    return named
+
+
+def train(args: argparse.Namespace) -> None:
+    """Cross-validate, calibrate, fit on everything, and save the model and those of the folds."""
+    if int(os.environ.get("RANK", "0")) > 0:
+        return
+    check_run(args, args.resume)
+    waveform = FeatureConfig("waveform", RATE_HZ)
+    store = FeatureStore(load_tracks(args.data or [DEFAULT_DATASET], args.genres), waveform, args.cache_dir, progress=True)
+    print(store.summary(), flush=True)
+    check_genres(store.tracks.genres)
+    ear, folds = Ear(store.tracks.genres), artist_folds(store.tracks)
+    music = list(learn_music(args, ear, store, folds, extra=False))
+    others = list(learn_not_music(args, ear))
+    if args.extra_data:
+        extra_store = FeatureStore(load_tracks(args.extra_data), waveform, args.cache_dir, progress=True)
+        others += learn_music(args, ear, extra_store, stranger_folds(extra_store.tracks), extra=True)
+    answers: list[Answer] = []
+    strange: list[Answer] = []
+    for fold in range(N_FOLDS):
+        network = fit(ear, [e for e in (*music, *others) if e.fold != fold])
+        answers += answer(network, [e for e in music if e.fold == fold])
+        strange += answer(network, [e for e in others if e.fold == fold])
+        save_fold(network, args.output_dir / f"fold-{fold}" / "model", fold)
+    settings, scores = choose_calibration(answers), judge(answers, strange)
+    for fold in range(N_FOLDS):
+        folder = args.output_dir / f"fold-{fold}" / "model"
+        network = LinearProbe.load(folder)
+        network.config = replace(network.config, **choose_calibration([a for a in answers if a.recording.fold != fold]))
+        save_fold(network, folder, fold)
+    scores["named of a source never heard"] = without_a_source(ear, [*music, *others], settings)
+    network = fit(ear, [*music, *others])
+    network.config = replace(network.config, **settings)
+    network.training_record = describe(args, store, scores)
+    folder = network.save_pretrained(args.output_dir / "model")
+    write_bytes(args.output_dir / "result.json", json.dumps(network.training_record, indent=2).encode())
+    print(json.dumps(scores, indent=2), f"saved to {folder}", sep="\n", flush=True)
+    if args.push_to_hub:
+        print(f"pushed to {push_model_folder(folder, args.push_to_hub, args.private, args.revision)}", flush=True)
+
+
+def save_fold(network: LinearProbe, folder: Path, fold: int) -> None:
+    network.training_record = {"command": launch_command(1), "split": f"fold {fold} of {N_FOLDS} unheard"}
+    network.save_pretrained(folder)
+
+
+def describe(args: argparse.Namespace, store: FeatureStore, scores: dict) -> dict:
+    """What the finished model says of its origin."""
+    def names(sources: Sequence[str]) -> list[str]:
+        return [Path(source).name if Path(source).exists() else source for source in sources]
+
+    genres = store.tracks.genre_names
+    return {
+        "command": launch_command(1),
+        "data": names(args.data or [DEFAULT_DATASET]),
+        "extra_data": names(args.extra_data),
+        "tracks": len(store.tracks),
+        "skipped": len(store.skipped),
+        "tracks_per_genre": {genre: genres.count(genre) for genre in store.tracks.genres},
+        "split": f"all tracks; judged by {N_FOLDS} folds with artists apart",
+        "seed": args.seed,
+        "cross_validation": scores,
+    }
