@@ -33,6 +33,7 @@ from genre_gan.models.generator import (
     SpectralGANConfig,
     SpectralGenerator,
 )
+from genre_gan.models.layers import GROUP_ROWS
 from genre_gan.models.musicnn import MusiCNN
 from genre_gan.models.projected import MusiCNNOfLatents, ProjectedDiscriminator
 from genre_gan.spectral import SpectralModel
@@ -45,12 +46,15 @@ SEMITONES = (-2, -1, 0, 1, 2)
 D_ALONE_STEPS = 50
 PENALTY_EVERY = 8
 EMA_DECAY = 0.998
-HIDDEN_KEY_SHARE = 0.15  # of rows whose key G and D are not told
+HIDDEN_KEY_SHARE = 0.5  # of rows whose key G and D are not told
 GAIN_DB, TILT_DB, NOISE, MASK_SHARE = 2.4, 2.4, 0.05, 0.3
 
 
 class PairedCrops:
     """Rows of a long crop and a short one of the same genre, genres alike often, longer tracks more often than short ones.
+
+    Rows come in groups of one genre, so that the discriminators, which see how much a group differs, can tell a generator that
+    knows one clip of a genre from music.
 
     `features` are both crops, one after the other; `conditions` the key, the tempo and the beat of the long one.
     """
@@ -72,7 +76,8 @@ class PairedCrops:
 
     def choose(self, step: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, step])
-        genres = np.resize(rng.permutation(len(self.genres)), self.n_rows)
+        n_groups = -(-self.n_rows // GROUP_ROWS)
+        genres = np.resize(rng.permutation(len(self.genres)), n_groups).repeat(GROUP_ROWS)[: self.n_rows]
         picks = [genres]
         for length in self.lengths:
             tracks = np.array([self._draw(rng, self._members[length][genre]) for genre in genres])

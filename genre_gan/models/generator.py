@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genre_gan.genres import GENRES
-from genre_gan.models.layers import GAIN, EqualConv2d, EqualLinear, RowMixer, StyleConv2d
+from genre_gan.models.layers import GAIN, EqualConv2d, EqualLinear, RowMixer, StyleConv2d, group_deviation
 from genre_gan.pretrained import PretrainedModel
 
 CYCLE_BEATS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # lengths of the cycles whose phases G is told
@@ -244,19 +244,12 @@ class LatentDiscriminator(nn.Module):
         x = self.mixer(F.leaky_relu(x, 0.2))
         for stage in self.stages:
             x = stage(x)
-        x = torch.cat([x, _deviation(x)], 1).flatten(1, 2)[:, :, None]  # (B, (C + 1) * R, 1, T)
+        spread = group_deviation(x).mean((1, 2, 3), keepdim=True).expand(-1, 1, *x.shape[2:])
+        x = torch.cat([x, spread], 1).flatten(1, 2)[:, :, None]  # (B, (C + 1) * R, 1, T)
         features = F.leaky_relu(self.gather(x), 0.2)[:, :, 0].transpose(1, 2).float()  # (B, T, C)
         wanted = self.genre_embedding(genre_ids) + self.key_embedding(key_ids)
         projection = (wanted[:, None] * features).sum(2) / math.sqrt(features.shape[2])
         return self.output(features)[..., 0] + projection
-
-
-def _deviation(x: Tensor) -> Tensor:
-    """How much the rows of a batch differ, as one more channel, in groups of four (Karras et al. 2018, section 3)."""
-    group = math.gcd(len(x), 4)
-    groups = x.float().unflatten(0, (-1, group))
-    spread = (groups.var(1, correction=0) + 1e-8).sqrt().mean((1, 2, 3))  # (B / group,)
-    return spread.repeat_interleave(group)[:, None, None, None].expand(-1, 1, *x.shape[2:]).to(x.dtype)
 
 
 class _DownStage(nn.Module):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+GROUP_ROWS = 4  # of a batch, whose differences a discriminator sees
 GAIN = math.sqrt(2.0)  # what a leaky ReLU of slope 0.2 takes away, about
 
 
@@ -86,3 +87,14 @@ class RowMixer(nn.Module):
         """Tensor[B x C x R x T] to the same shape."""
         mixed = torch.matmul(self.weight.to(x.dtype), x)  # (C, R, R) @ (B, C, R, T)
         return x + mixed / math.sqrt(self.weight.shape[1])
+
+
+def group_deviation(x: Tensor) -> Tensor:
+    """How much the rows of a batch differ from others of their group, Tensor[B x ...] to the same shape.
+
+    Groups are `GROUP_ROWS` rows that follow each other, or fewer where the batch cannot be divided. A discriminator that sees
+    this notices a generator that makes too few things (Karras et al., "Progressive growing of GANs" 2018, section 3).
+    """
+    group = math.gcd(len(x), GROUP_ROWS)
+    deviation = (x.float().unflatten(0, (-1, group)).var(1, correction=0) + 1e-8).sqrt()
+    return deviation.repeat_interleave(group, 0).to(x.dtype)

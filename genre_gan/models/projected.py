@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from genre_gan.models.codec import CENTRE_DB, UNIT_DB, Codec
+from genre_gan.models.layers import group_deviation
 from genre_gan.models.musicnn import N_MELS, MusiCNN, same_padding
 
 SAMPLE_RATE_HZ, HOP_LENGTH = 16_000, 256  # of MusiCNN's input
@@ -160,7 +161,7 @@ class _Head(nn.Module):
         self.register_buffer("scale", torch.ones(n_in, 1))
         strided = [spectral_norm(nn.Conv1d(n, width, 5, 2, 2)) for n in (n_in, width, width)]
         self.layers = nn.ModuleList(strided)
-        self.over_time, self.of_whole = spectral_norm(nn.Conv1d(width, 1, 1)), spectral_norm(nn.Linear(width, 1))
+        self.over_time, self.of_whole = spectral_norm(nn.Conv1d(width, 1, 1)), spectral_norm(nn.Linear(2 * width, 1))
         self.time_genres, self.whole_genres = nn.Embedding(n_genres, width), nn.Embedding(n_genres, width)
         for embedding in (self.time_genres, self.whole_genres):
             nn.init.normal_(embedding.weight, std=0.05)
@@ -171,5 +172,6 @@ class _Head(nn.Module):
             x = F.leaky_relu(convolution(x), 0.2)
         pooled, size = x.mean(2), math.sqrt(x.shape[1])
         over_time = self.over_time(x)[:, 0] + (self.time_genres(genre_ids)[:, :, None] * x).sum(1) / size
-        of_whole = self.of_whole(pooled) + (self.whole_genres(genre_ids) * pooled).sum(1, keepdim=True) / size
+        of_whole = self.of_whole(torch.cat([pooled, group_deviation(pooled)], 1))
+        of_whole = of_whole + (self.whole_genres(genre_ids) * pooled).sum(1, keepdim=True) / size
         return torch.cat([over_time, of_whole], 1)
