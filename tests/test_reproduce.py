@@ -161,10 +161,16 @@ def test_pretraining_ends_on_real_slices():
 
 
 def test_unusable_data_and_arguments_are_one_clear_line(tmp_path, capsys):
-    single, short = (write_music_folder(tmp_path / name, GENRES, n, 3.0) for name, n in (("single", 1), ("short", 5)))
+    single, double, short = (write_music_folder(tmp_path / str(n), GENRES, n, 3.0) for n in (1, 2, 5))
+    rows = [(f"{g}/{g}-{i:02d}.wav", g, g) for g in GENRES for i in range(2)]  # of one artist each
+    with open(double / "tracks.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("file_name", "genre", "artist"), *rows])
     words = ["--output-dir", str(tmp_path / "results"), "--work-dir", str(tmp_path / "work"), "--scale", "0.02"]
-    with pytest.raises(SystemExit, match="error: genre 'blues' cannot stand on both sides of each of 2 artist folds: it has 1 track by 1 artist"):
-        reproduce.main([*words, "--data", str(single), "--only", "LSTM_ADAM_50_segment", "--protocols", "artist"])
+    only = ["--only", "LSTM_ADAM_50_segment", "--protocols", "artist"]
+    with pytest.raises(SystemExit, match="^error: there are fewer than 2 tracks of blues, metal"):
+        reproduce.main([*words, "--data", str(single), *only])
+    with pytest.raises(SystemExit, match="^error: genre 'blues' cannot stand on both sides of .* it has 2 tracks by 1 artist"):
+        reproduce.main([*words, "--data", str(double), *only])
     with pytest.raises(SystemExit, match="'fcn-4s' needs training clips of at least 4 s"):
         reproduce.main([*words, "--data", str(short), "--only", "LSTM2_FCN_4S_GAN_segment", "--protocols", "segment"])
     for wrong, message in ((["--only", "LSTM_9"], "LSTM_ADAM_50_segment"), (["--scale", "2"], "at most 1, got 2")):

@@ -11,7 +11,8 @@ from accelerate.data_loader import BatchSamplerShard
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import load_tracks
 from genre_gan.features import FeatureConfig
-from training.batches import Batch, Crops, Slices, _Rows, _Sampler
+from training.arguments import TrainingError
+from training.batches import Batch, Crops, Slices, _Rows, _Sampler, check_batch_size
 
 
 @pytest.fixture
@@ -100,3 +101,9 @@ def test_noise_has_any_shape_and_more_of_it_begins_alike():
     assert torch.equal(batch.randn(2, 4).flatten(1), batch.randn(8))
     assert torch.equal(batch.randn(8)[:, :3], batch.randn(3))
     assert not torch.equal(batch.randn(8), batch.randn(8, draw=1))
+
+
+def test_rows_that_belong_together_stay_on_one_process():
+    check_batch_size(16, 2, group_rows=4)
+    with pytest.raises(TrainingError, match="--batch-size must be a multiple of 4 rows times the number of processes, 8, got 12"):
+        check_batch_size(12, 2, group_rows=4)

@@ -31,7 +31,7 @@ TINY = {
     "cnn": ["train_cgan.py", "--model", "cnn", "--segment-s", "1", "--width", "16"],
     "lstm": ["train_lstm.py", "--segment-s", "1", "--hidden-size", "8"],
     "toy": ["toy_training.py"],
-    "mel": ["train_cgan.py", "--widths", "8", "8", "8", "8", "--crop-frames", "16", "8"],
+    "mel": ["train_cgan.py", "--widths", "8", "8", "8", "8", "--crop-frames", "16", "8", "--batch-size", "8"],
 }
 
 
@@ -128,10 +128,11 @@ def set_adam_epsilon(epsilon: float) -> None:
 
 def tiny_arguments(kind: str, data: Path, output_dir: Path, n_steps: int, *more: object) -> list[object]:
     """A tiny training of `kind` on what `write_tiny_data` wrote, with a checkpoint after each step."""
-    options: list[object] = [*TINY[kind]]
-    options += ["--data", data / "music", "--cache-dir", data / "cache", "--batch-size", 4, "--output-dir", output_dir]
+    options: list[object] = ["--data", data / "music", "--cache-dir", data / "cache", "--output-dir", output_dir]
+    options += ["--batch-size", 4]  # which some of the tiny ones set again
     options += ["--max-steps", n_steps, "--checkpoint-every", 1, "--preview-every", 1000, "--tracker", "none", "--num-workers", 0]
-    return [*options, *more]
+    script, *tiny = TINY[kind]
+    return [script, *options, *tiny, *more]
 
 
 def write_tiny_data(folder: Path) -> Path:

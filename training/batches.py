@@ -282,7 +282,10 @@ def pick(segments: Segments, indices: np.ndarray) -> Segments:
     return Segments(segments.track[indices], segments.start[indices], segments.n_frames[indices])
 
 
-def check_batch_size(batch_size: int, n_processes: int) -> None:
-    """Raise `TrainingError` unless each process can have as many rows as the others."""
-    if batch_size % n_processes:
-        raise TrainingError(f"--batch-size must be a multiple of the number of processes, {n_processes}, got {batch_size}")
+def check_batch_size(batch_size: int, n_processes: int, group_rows: int = 1) -> None:
+    """Raise `TrainingError` unless each process can have as many rows as the others, in whole groups."""
+    if batch_size % (n_processes * group_rows):
+        groups = f"{group_rows} rows times " if group_rows > 1 else ""
+        raise TrainingError(
+            f"--batch-size must be a multiple of {groups}the number of processes, {n_processes * group_rows}, got {batch_size}"
+        )

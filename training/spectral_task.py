@@ -37,7 +37,7 @@ from genre_gan.models.layers import GROUP_ROWS
 from genre_gan.models.musicnn import MusiCNN
 from genre_gan.models.projected import MusiCNNOfLatents, ProjectedDiscriminator
 from genre_gan.spectral import SpectralModel
-from training.batches import Batch, Rows
+from training.batches import Batch, Rows, check_batch_size
 from training.gan import frozen, gradient_penalty
 from training.previews import write_previews
 from training.trainer import Task, Trainer
@@ -119,6 +119,7 @@ class SpectralGANTask(Task):
 
     def __init__(self, trainer: Trainer, store: FeatureStore, latents: LatentStore, codec: Codec):
         args = trainer.args
+        check_batch_size(args.batch_size, trainer.n_processes, GROUP_ROWS)
         self.trainer, self.codec = trainer, codec.to(trainer.device)
         self.n_long, self.n_short = args.crop_frames
         self.source = PairedCrops(latents, (self.n_long, self.n_short), trainer.rows_per_step, args.seed)
@@ -134,7 +135,8 @@ class SpectralGANTask(Task):
             generator.load_state_dict(SpectralGenerator.load(args.start_from).state_dict())
         _remember_tempos_and_keys(generator, latents)
         discriminator = LatentDiscriminator(self.config)
-        self.listener = MusiCNNOfLatents(codec, MusiCNN.load(packaged_weights("musicnn"))).to(trainer.device)
+        dtype = torch.float32 if trainer.accelerator.mixed_precision == "no" else torch.bfloat16
+        self.listener = MusiCNNOfLatents(codec, MusiCNN.load(packaged_weights("musicnn")), dtype).to(trainer.device)
         error = fit_listener(self.listener, store, codec, args.seed)
         trainer.say(f"MusiCNN hears the codec's spectrograms to within {error:.3f} of its own")
         example = self._split(self.source.read(self.source.choose(0)).features.to(trainer.device))[1]

@@ -27,12 +27,12 @@ class MusiCNNOfLatents(nn.Module):
 
     Codec and MusiCNN see different spectrograms. Between them stand an interpolation in time and a matrix of filters over power,
     which `fit` sets from music. MusiCNN's front end is written as dense products, which take more multiplications than its
-    convolutions but run many times faster backwards.
+    convolutions but run many times faster backwards; they are what `dtype` says, the rest is float32.
     """
 
-    def __init__(self, codec: Codec, musicnn: MusiCNN):
+    def __init__(self, codec: Codec, musicnn: MusiCNN, dtype: torch.dtype = torch.float32):
         super().__init__()
-        self.codec, self.musicnn = codec, musicnn
+        self.codec, self.musicnn, self.dtype = codec, musicnn, dtype
         self.requires_grad_(False)
         self.register_buffer("filters", torch.zeros(codec.config.features.n_mels, N_MELS))  # (G, F)
         dense = [_over_all_bands(branch.conv.weight) for branch in musicnn.front[:2]]
@@ -49,7 +49,7 @@ class MusiCNNOfLatents(nn.Module):
         power = self._resampled(10.0 ** ((log_mel * UNIT_DB + CENTRE_DB) / 10.0))
         n_frames = min(power.shape[1], wanted.shape[1])
         power, wanted = power[:, :n_frames], wanted[:, :n_frames]
-        logarithms = nn.Parameter(_overlap(self.codec).log())
+        logarithms = nn.Parameter(_overlap(self.codec).log().to(power.device))
         optimizer = torch.optim.Adam([logarithms], 2e-2)
         generator = torch.Generator().manual_seed(0)
         for _ in range(n_steps):
@@ -82,11 +82,11 @@ class MusiCNNOfLatents(nn.Module):
         return [front_end, a, b, b + third(b)]
 
     def _front_end(self, log_mel: Tensor) -> Tensor:
-        x = (log_mel * self.musicnn.input_scale + self.musicnn.input_shift).bfloat16()  # (B, T, F)
+        x = (log_mel * self.musicnn.input_scale + self.musicnn.input_shift).to(self.dtype)  # (B, T, F)
         n_clips, n_frames, n_bands = x.shape
         over_time, peaks = x.transpose(1, 2).contiguous(), []
         for branch, weight in zip(self.musicnn.front[:2], (self.timbre_0, self.timbre_1), strict=True):
-            everywhere = F.conv1d(over_time, weight.bfloat16(), padding=weight.shape[2] // 2)
+            everywhere = F.conv1d(over_time, weight.to(self.dtype), padding=weight.shape[2] // 2)
             peaks.append(everywhere.unflatten(1, (-1, branch.conv.weight.shape[0])).amax(1))
         padded = F.pad(over_time, same_padding(128)).flatten(0, 1)  # (B * F, T + 127)
         temporal = (padded @ self._toeplitz(n_frames)).view(n_clips, n_bands, n_frames, -1).amax(1)
@@ -109,7 +109,7 @@ class MusiCNNOfLatents(nn.Module):
                 for place in range(kernel.shape[1]):
                     matrix[frames + offset + place, frames] = kernel[:, place]
                 parts.append(matrix)
-            self._temporal = (n_frames, torch.cat(parts, 2).flatten(1).bfloat16())
+            self._temporal = (n_frames, torch.cat(parts, 2).flatten(1).to(self.dtype))
         return self._temporal[1]
 
 
