@@ -116,6 +116,16 @@ def test_numbers_of_a_preview_are_logged_and_survive_a_resumption(words, tmp_pat
     assert [(row["step"], row.get("accuracy")) for row in rows] == [(2, 0.5), (3, 0.5), (4, None), (5, None)]
 
 
+def test_every_setting_is_kept_and_each_resumption_adds_what_it_changes(words, tmp_path):
+    for options in ([], ["--resume", "--max-steps", "4"], ["--resume", "--max-steps", "4", "--log-every", "2"]):
+        trainer, task = start([*words, *options])
+        trainer.fit(task)
+        AcceleratorState._reset_state(reset_partial_state=True)
+    kept = json.loads((tmp_path / "run" / "args.json").read_text())
+    assert (kept["max_steps"], kept["output_dir"], kept["seed"]) == (3, str(tmp_path / "run"), 0)
+    assert kept["resumed"] == [{"step": 3, "max_steps": 4}, {"step": 4, "log_every": 2}]
+
+
 def test_an_average_follows_the_weights_and_comes_back_with_a_checkpoint(words):
     trainer, task = start(words)
     seen, step = [], task.train_step

@@ -6,9 +6,11 @@ import argparse
 import importlib
 import importlib.util
 import json
+import operator
 import shutil
 import sys
 from contextlib import suppress
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,8 @@ from training.arguments import TrainingError
 HISTORY_NAME = "history.json"
 # Arguments that may change between a run and its resumption. The tracks themselves are compared, not where they lie.
 _FREE_ON_RESUME = {
-    "data", "output_dir", "cache_dir", "max_steps", "epochs", "resume", "overwrite", "keep_checkpoints", "checkpoint_every",
-    "preview_every", "log_every", "tracker", "push_to_hub", "private", "revision", "mixed_precision", "learning_rate", "compile",
-    "num_workers",
+    "data", "output_dir", "cache_dir", "max_steps", "epochs", "keep_checkpoints", "checkpoint_every", "preview_every",
+    "log_every", "tracker", "push_to_hub", "private", "revision", "mixed_precision", "learning_rate", "compile", "num_workers",
 }  # fmt: skip
 # What a run leaves in its folder, and --overwrite deletes.
 _LEFT_BY_RUNS = ("checkpoints", "previews", "logs", "model", SETTINGS_NAME, HISTORY_NAME, CURVE_NAME, "result.json")
@@ -32,8 +33,9 @@ _NOT_DRAWN = {"learning rate", "samples per second", "waiting for data"}
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:
-    """What a run and its resumption must have in common."""
-    return {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k not in _FREE_ON_RESUME}
+    """All settings, as they stand in `args.json`; whether a run is begun or resumed is none."""
+    settings = {name: value for name, value in vars(args).items() if name not in ("resume", "overwrite")}
+    return json.loads(json.dumps(settings, default=str))
 
 
 def check_run(args: argparse.Namespace, resume: bool) -> None:
@@ -49,7 +51,7 @@ def check_run(args: argparse.Namespace, resume: bool) -> None:
     if not resume:
         raise TrainingError(f"{args.output_dir} holds an earlier run: go on with --resume, or delete it with --overwrite")
     before, now = json.loads(path.read_text()), settings_of(args)
-    changed = sorted(key for key in now if before.get(key) != now[key])
+    changed = sorted(key for key in now.keys() - _FREE_ON_RESUME if before.get(key) != now[key])
     if changed:
         listed = ", ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
         raise TrainingError(f"the run in {args.output_dir} cannot be resumed with other settings: {listed}")
@@ -64,18 +66,33 @@ class RunFolder:
 
     def __init__(self, args: argparse.Namespace, resume: bool):
         """Take the folder for this run alone, and delete what an earlier run left there where that was asked."""
-        self.args, self.path = args, args.output_dir
+        self.args, self.path, self._resume = args, args.output_dir, resume
         self.rows: list[dict[str, float]] = []
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = _lock_folder(self.path)
         if args.overwrite and not resume and (self.path / SETTINGS_NAME).exists():
             for path in map(self.path.joinpath, _LEFT_BY_RUNS):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        write_bytes(self.path / SETTINGS_NAME, json.dumps(settings_of(args), indent=2).encode())
+        if not (resume and (self.path / SETTINGS_NAME).exists()):
+            self._write_settings(settings_of(args))
+
+    def _write_settings(self, settings: dict[str, Any]) -> None:
+        write_bytes(self.path / SETTINGS_NAME, json.dumps(settings, indent=2).encode())
+
+    def _append_settings(self, first_step: int) -> None:
+        """Add what a resumption changes to `resumed` in `args.json`, beside the step that it goes on from."""
+        record = json.loads((self.path / SETTINGS_NAME).read_text())
+        resumed = record.setdefault("resumed", [])
+        latest = reduce(operator.or_, resumed, record)
+        changed = {name: value for name, value in settings_of(self.args).items() if latest.get(name) != value}
+        resumed.append({"step": first_step} | changed)
+        self._write_settings(record)
 
     def open(self, accelerator: Accelerator, name: str, first_step: int) -> None:
         """Start the log behind `first_step`; what it holds of later steps belongs to a run that was lost."""
         self.accelerator = accelerator
+        if self._resume:
+            self._append_settings(first_step)
         if first_step:
             with suppress(OSError, ValueError):
                 self.rows = [row for row in json.loads((self.path / HISTORY_NAME).read_text()) if row["step"] <= first_step]
