@@ -112,7 +112,9 @@ def _warn(text: str) -> None:
 
 
 def _decoding(source: AudioSource, note: Callable[[str], None]) -> AbstractContextManager[Decoded]:
-    if isinstance(source, Mapping) and {"array", "sampling_rate"} <= set(source):
+    if isinstance(source, Mapping):
+        if not {"array", "sampling_rate"} <= set(source):
+            raise AudioError(f"audio as a mapping must have 'array' and 'sampling_rate', got {list(source)[:5]}")
         source = (source["array"], source["sampling_rate"])
     if isinstance(source, (tuple, Clip)):
         return nullcontext(decode_array(tuple(source), note))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genre_gan.audio import SUFFIXES
+from genre_gan.data.tree import ARCHIVE_SUFFIXES
 from genre_gan.download import MAX_MODEL_BYTES, HubError, Unreachable, ask, check_token, explain, fetch_repo
 from genre_gan.files import file_names
 from genre_gan.pretrained import CONFIG_NAME, WEIGHTS_NAME, ModelError, read_config, read_weights
@@ -60,7 +61,7 @@ def download_dataset(repo_id: str) -> Path:
     Raises:
         HubError: not there, not given, or out of reach.
     """
-    suffixes = (*SUFFIXES, ".parquet", ".csv", ".tsv", ".jsonl", ".json", ".zip", ".tar", ".tar.gz", ".tgz")
+    suffixes = (*SUFFIXES, ".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".ndjson", ".json", *ARCHIVE_SUFFIXES)
     return fetch_repo(repo_id, [f"*{suffix}" for suffix in suffixes], "dataset")
 
 

@@ -4,8 +4,6 @@ import io
 import json
 import os
 import shutil
-import tarfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -329,61 +327,6 @@ def test_what_datasets_saved_to_disk_is_read(tmp_path, sound):
 
 def by_names(*names: str) -> list[str]:
     return [f"{genre}/{name}" for genre in TWO_GENRES for name in names]
-
-
-def archive(path: Path, folder: Path) -> Path:
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w") as packed:
-            for file in sorted(folder.rglob("*.*")):
-                packed.write(file, file.relative_to(folder))
-    else:
-        with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as packed:
-            packed.add(folder, ".")
-    return path
-
-
-@pytest.mark.parametrize("name", ["genres.tar.gz", "genres.tgz", "genres.tar", "archive.zip"])
-def test_archives_are_unpacked_once(tmp_path, sound, name):
-    packed = archive(tmp_path / name, by_genre(tmp_path / "raw", sound, "genres/"))
-    (tmp_path / "alone").mkdir()
-    shutil.move(packed, tmp_path / "alone" / name)
-    assert counts(tmp_path / "alone" / name) == counts(tmp_path / "alone") == PAIR
-    assert len(list((tmp_path / "cache" / "archives").iterdir())) == 1
-
-
-@pytest.mark.parametrize("suffix", [".json", ".cls", ".txt"])
-def test_a_webdataset_is_read(tmp_path, sound, suffix):
-    raw = put(tmp_path / "raw", sound, *(f"{i:06d}.wav" for i in range(4)))
-    for i in range(4):
-        text = json.dumps({"genre": TWO_GENRES[i % 2], "bpm": 120}) if suffix == ".json" else TWO_GENRES[i % 2]
-        (raw / f"{i:06d}{suffix}").write_text(text)
-    assert counts(archive(tmp_path / "shard-0000.tar", raw)) == PAIR
-
-
-def test_an_archive_leads_nowhere_else_and_does_not_swell(tmp_path, sound):
-    path = tmp_path / "evil.tar"
-    with tarfile.open(path, "w") as packed:
-        good, evil = by_names("a.wav", "b.wav"), ("../evil.wav", "/abs/evil.wav", "blues/x\n.wav", "C:/e.wav")
-        for name in (*good, *evil):
-            info = tarfile.TarInfo(name)
-            info.size = len(sound)
-            packed.addfile(info, io.BytesIO(sound))
-        link = tarfile.TarInfo("metal/link.wav")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        packed.addfile(link)
-    assert counts(path) == PAIR
-    assert not (tmp_path / "evil.wav").exists() and not Path("/abs/evil.wav").exists()
-    assert not any(os.path.islink(file) for file in (tmp_path / "cache").rglob("*"))
-    bomb = tmp_path / "bomb.zip"
-    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed, packed.open("blues/a.wav", "w", force_zip64=True) as file:
-        for _ in range(1100):
-            file.write(bytes(2**20))
-    with pytest.raises(DataError, match="unpacks to far more than its size"):
-        load_tracks([str(bomb)])
-    (tmp_path / "cut.zip").write_bytes(bomb.read_bytes()[:500])
-    with pytest.raises(DataError, match="cannot be unpacked"):
-        load_tracks([str(tmp_path / "cut.zip")])
-    assert not [name for name in os.listdir(tmp_path / "cache" / "archives") if name.startswith(".unpacking")]
 
 
 def test_names_that_steer_terminals_or_cannot_be_printed_are_tamed(tmp_path, sound):

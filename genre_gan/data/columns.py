@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +20,12 @@ from genre_gan.data.tables import (
     SPLIT_COLUMNS,
     SPLITS,
     find_column,
+    read_artist,
     read_genre,
+    split_of,
 )
 from genre_gan.data.tracks import DataError, Found, Row, Skipped
+from genre_gan.data.tree import named_file
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -32,20 +34,22 @@ _SOUND_COLUMNS = (*FILE_COLUMNS[:8], "audio", "wav", "mp3", "sound")
 _ARRAY_FIELDS = {"array", "sampling_rate"}
 
 
-def from_parquet(paths: Sequence[Path]) -> Found:
+def from_parquet(paths: Sequence[Path], within: Path | None = None) -> Found | None:
     """The tracks of parquet files; those without sound are passed over, and a name such as `test-00000.parquet` tells a split.
 
+    None where no file has a column of sound. Files outside of `within` that they name are not taken.
+
     Raises:
-        DataError: a file is damaged or a pointer of Git LFS; none holds sound and genres.
+        DataError: a file is damaged or a pointer of Git LFS; those with sound have no genres.
     """
     from datasets import load_dataset
 
     by_split: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(paths):
         if _has_sound(path):
-            by_split[_split_of(path)].append(path)
+            by_split[split_of(path.name) or split_of(path.parent.name)].append(path)
     if not by_split:
-        raise DataError(f"none of the {len(paths)} parquet files has a column of sound: {_columns_text(paths[0])}")
+        return None
     found = Found()
     for split, files in by_split.items():
         try:
@@ -54,11 +58,11 @@ def from_parquet(paths: Sequence[Path]) -> Found:
             raise DataError(f"the parquet files {files[0]} and so on cannot be read together: {_first_line(error)}") from error
         lengths = [_metadata(path).num_rows for path in files]
         places = [f"{path.name} row {row}" for path, length in zip(files, lengths, strict=True) for row in range(1, length + 1)]
-        add_dataset(found, part, split if len(by_split) > 1 else "", places, files[0].parent)
+        add_dataset(found, part, split if len(by_split) > 1 else "", places, files[0].parent, within)
     return found
 
 
-def from_saved(path: Path) -> Found:
+def from_saved(path: Path, within: Path | None = None) -> Found:
     """The tracks of what `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote."""
     from datasets import DatasetDict, load_from_disk
 
@@ -71,7 +75,7 @@ def from_saved(path: Path) -> Found:
     for name, part in parts.items():
         split = SPLITS.get(name.lower(), name) if len(parts) > 1 else ""
         places = [f"{name or path.name} row {row}" for row in range(1, len(part) + 1)]
-        add_dataset(found, part, split, places, path)
+        add_dataset(found, part, split, places, path, within)
     return found
 
 
@@ -92,7 +96,9 @@ def stream_rows(dataset: IterableDataset, folder: Path) -> tuple[IterableDataset
     return dataset.map(read, remove_columns=dataset.column_names), tuple(name for name in names if name)
 
 
-def add_dataset(found: Found, dataset: Dataset, split: str, places: Sequence[str], folder: Path) -> None:
+def add_dataset(
+    found: Found, dataset: Dataset, split: str, places: Sequence[str], folder: Path, within: Path | None = None
+) -> None:
     """Add the rows of `dataset` to `found`; `places` names them for messages, and paths are relative to `folder`."""
     audio_column, genre_column = _audio_column(dataset, folder), _genre_column(dataset, folder)
     dataset = _undecoded(dataset, audio_column)
@@ -109,14 +115,14 @@ def add_dataset(found: Found, dataset: Dataset, split: str, places: Sequence[str
             name = f"{split}.{i:05d}"
         audio: str | StoredSound = StoredSound(dataset, audio_column, i)
         if not has_sound[i]:
-            file = paths[i] and folder / paths[i]
-            problem = problem or ("" if file and file.is_file() else f"no such file: {file}" if file else "no sound")
+            file = named_file(folder, paths[i], within) if paths[i] else None
+            problem = problem or ("" if file else f"no such file: {folder / paths[i]}" if paths[i] else "no sound")
             audio = str(file)
         if problem:
             found.skipped.append(Skipped(name, f"{places[i]}: {problem}"))
             continue
         row_split = said.get("split", "").lower()
-        found.rows.append(Row(name, genre, said.get("artist", ""), SPLITS.get(row_split, row_split) or split, audio))
+        found.rows.append(Row(name, genre, read_artist(said.get("artist")), SPLITS.get(row_split, row_split) or split, audio))
 
 
 def _audio_column(dataset: Dataset | IterableDataset, folder: Path) -> str:
@@ -227,11 +233,6 @@ def _file_bytes(value: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _split_of(path: Path) -> str:
-    first = re.split(r"[-_.]", path.name.lower())[0]
-    return SPLITS.get(first) or SPLITS.get(path.parent.name.lower(), "")
-
-
 def _has_sound(path: Path) -> bool:
     import pyarrow as pa
 
@@ -254,7 +255,7 @@ def _metadata(path: Path):
         raise DataError(f"{path} is no parquet file that can be read: {_first_line(error)}") from error
 
 
-def _columns_text(path: Path) -> str:
+def columns_text(path: Path) -> str:
     return f"{path.name} has the columns {', '.join(_metadata(path).schema.to_arrow_schema().names[:10])}"
 
 

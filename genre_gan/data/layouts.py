@@ -1,131 +1,21 @@
-"""Folders of sound as people have them: by genre, by split and genre, beside a table, with what computers leave in between."""
+"""Folders of sound as people have them: beside tables, by genre, by split and genre, in parts."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from genre_gan.audio import SUFFIXES
-from genre_gan.data.tables import IS_POINTER, LFS_POINTER, SPLITS, headings, read_table
-from genre_gan.data.tables import SUFFIXES as TABLE_SUFFIXES
+from genre_gan.data.tables import SPLITS, headings, read_table, split_of
 from genre_gan.data.tracks import DataError, Found, Row, Skipped
-from genre_gan.genres import canonical_genre
+from genre_gan.data.tree import FileIndex, Tree, problem_of
+from genre_gan.genres import GENRES, canonical_genre
 
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 LIKELY_TABLES = ("tracks.csv", "metadata.csv", "metadata.jsonl")  # ours, and those of an audiofolder
-_JUNK = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__"}
 _CONTAINERS = ("genres", "genres_original")  # GTZAN's own folders of genres
-_MAX_POINTER_BYTES = 1024
-
-
-@dataclass
-class Tree:
-    """What lies in a folder: paths of each kind, and what else was seen there."""
-
-    root: Path
-    audio: list[Path] = field(default_factory=list)
-    tables: list[Path] = field(default_factory=list)
-    parquet: list[Path] = field(default_factory=list)
-    archives: list[Path] = field(default_factory=list)
-    saved: list[Path] = field(default_factory=list)
-    others: Counter = field(default_factory=Counter)
-    skipped: list[Skipped] = field(default_factory=list)
-
-    def contents(self) -> str:
-        """What was found instead of tracks, for messages."""
-        parts = [f"{len(paths)} {kind} files" for kind, paths in (("audio", self.audio), ("table", self.tables)) if paths]
-        parts += [f"{count} {suffix or 'unnamed'} files" for suffix, count in self.others.most_common(4)]
-        folders = sorted(path.name for path in self.root.iterdir() if path.is_dir() and not _is_junk(path.name))
-        parts += [f"the folders {', '.join(folders[:5])}{' and others' if len(folders) > 5 else ''}"] if folders else []
-        return ", ".join(parts) or "nothing"
-
-
-def _is_junk(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _JUNK
-
-
-def walk(root: Path) -> Tree:
-    """Look through `root`, following links to folders (each folder once) and passing over what computers leave behind."""
-    tree, seen = Tree(root), set()
-    for folder, names, files in os.walk(root, followlinks=True, onerror=None):
-        real = os.path.realpath(folder)
-        if real in seen:
-            names.clear()
-            continue
-        seen.add(real)
-        names[:] = sorted(name for name in names if not _is_junk(name))
-        if {"dataset_dict.json", "state.json"} & set(files):
-            tree.saved.append(Path(folder))
-            names.clear()
-            continue
-        for name in sorted(files):
-            if not _is_junk(name):
-                _sort_file(tree, Path(folder) / name)
-    return tree
-
-
-def _sort_file(tree: Tree, path: Path) -> None:
-    suffix, name = path.suffix.lower(), path.name.lower()
-    if suffix in SUFFIXES:
-        if problem := _problem_of(path):
-            tree.skipped.append(Skipped(path.stem, problem))
-        elif path.is_file():
-            tree.audio.append(path)
-    elif suffix in TABLE_SUFFIXES:
-        tree.tables.append(path)
-    elif suffix == ".parquet":
-        tree.parquet.append(path)
-    elif name.endswith(ARCHIVE_SUFFIXES):
-        tree.archives.append(path)
-    else:
-        tree.others[suffix] += 1
-
-
-def _problem_of(path: Path) -> str:
-    """Why a file cannot be sound, or empty: a link to nothing, or what Git LFS leaves in place of a file."""
-    try:
-        if path.stat().st_size < _MAX_POINTER_BYTES and path.is_file():
-            with path.open("rb") as file:
-                return f"{path} {IS_POINTER}" if file.read(40).startswith(LFS_POINTER) else ""
-    except OSError as error:
-        return f"{path} cannot be opened: {error.strerror or error}"
-    return ""
-
-
-class FileIndex:
-    """Where a table's files are: beside the table, or anywhere in a tree by their name, stem or number."""
-
-    def __init__(self, tree: Callable[[], Tree]):
-        self._tree = tree
-
-    @cached_property
-    def _by_name(self) -> dict[str, list[Path]]:
-        by_name: dict[str, list[Path]] = defaultdict(list)
-        for path in self._tree().audio:
-            for key in {path.name, path.stem, path.stem.lstrip("0") or "0"}:
-                by_name[key].append(path)
-        return by_name
-
-    def find(self, name: str, table: Path) -> Path | None:
-        """The one file of that name; None where there is none, or several so that nobody knows which."""
-        name = name.replace("\\", "/")
-        try:
-            if (beside := table.parent / name).is_file():
-                return beside
-        except (OSError, ValueError):  # too long for a path, or with characters that none has
-            return None
-        last = name.rsplit("/", 1)[-1]
-        for key in (last, Path(last).stem if Path(last).suffix.lower() in SUFFIXES else last, last.lstrip("0")):
-            found = self._by_name.get(key, ())
-            found = [path for path in found if path.as_posix().endswith(f"/{name}")] if len(found) > 1 else found
-            if len(found) == 1:
-                return found[0]
-        return None
+_NUMBERED = re.compile(r"(?P<genre>[^\W\d][^\d]*?)[\W_]*\d+")  # as GTZAN's files are named, `blues.00000`
 
 
 def from_table(table: Path, index: FileIndex, below: Path | None = None) -> Found | None:
@@ -134,23 +24,37 @@ def from_table(table: Path, index: FileIndex, below: Path | None = None) -> Foun
     if rows is None:
         return None
     found, missing = Found(), []
-    split = next((SPLITS[part] for part in re.split(r"[\W_]+", table.stem.lower()) if part in SPLITS), "")
+    split = split_of(table.stem) or SPLITS.get(table.parent.name.lower(), "")
     for row in rows:
-        name = Path(row.file).stem or row.where
+        name = Path(row.file).stem or table.stem
         path = index.find(row.file, table) if row.file else None
         if below is not None and (path is None or not path.resolve().is_relative_to(below.resolve())):
             continue
-        if path is not None and (problem := row.problem or _problem_of(path)):
+        if path is not None and (problem := row.problem or problem_of(path)):
             found.skipped.append(Skipped(name, f"{row.where}: {problem}"))
         elif path is not None:
             found.rows.append(Row(path.stem, row.genre, row.artist, row.split or split, str(path)))
         else:
             missing.append(Skipped(name, f"{row.where}: {row.problem or f'no such file: {row.file}'}"))
+    _without_doubles(found)
     if len(missing) > 10 * (len(found.rows) + 1) and found.rows:  # FMA's table describes 106 574 tracks, its small set has 8000
         found.remarks.append(f"{table.name} lists {len(missing)} more tracks, whose files are not here")
     else:
         found.skipped += missing
     return found
+
+
+def _without_doubles(found: Found) -> None:
+    """Take a file once where several rows name it, and not at all where they contradict each other."""
+    genres: dict[str, set[str]] = defaultdict(set)
+    for row in found.rows:
+        genres[str(row.audio)].add(row.genre)
+    rows = {str(row.audio): row for row in reversed(found.rows)}
+    n_doubles = len(found.rows) - len(rows)
+    found.remarks += [f"{n_doubles} rows name a file that another row names too"] if n_doubles else []
+    found.rows = [row for name, row in reversed(rows.items()) if len(genres[name]) == 1]
+    found.skipped += [Skipped(row.id, f"{len(genres[name])} genres ({', '.join(sorted(genres[name])[:3])}) in several rows")
+                      for name, row in rows.items() if len(genres[name]) > 1]
 
 
 def from_tables(tree: Tree) -> Found | None:
@@ -161,7 +65,13 @@ def from_tables(tree: Tree) -> Found | None:
         found = Found()
         covered: set[str] = set()
         for table in tables:
-            part = from_table(table, index) or Found()
+            try:
+                part = from_table(table, index) or Found()
+            except DataError as error:
+                if tables is likely:
+                    raise
+                tree.remarks.append(f"left out: {error}")
+                continue
             files = {str(row.audio) for row in part.rows}
             if not files <= covered:  # one of features beside one of tracks says nothing new
                 found.rows += [row for row in part.rows if row.audio not in covered]
@@ -172,44 +82,59 @@ def from_tables(tree: Tree) -> Found | None:
             skipped = {item.id for item in found.skipped}
             n_left = sum(str(path) not in covered and path.stem not in skipped for path in tree.audio)
             found.remarks += [f"{n_left} audio files stand in no table and were left out"] if n_left else []
+            found.remarks += tree.remarks
             return found
+        if covered:
+            reason = f" ({found.skipped[0].reason})" if found.skipped else ""
+            tree.remarks.append(f"the tables name {len(covered)} of {len(tree.audio)} audio files{reason}: they were not used")
     return None
 
 
 def from_folders(tree: Tree) -> Found:
     """The tracks of a folder whose genres are the names of its folders, below any number of others and of folders of splits."""
-    found = Found(skipped=list(tree.skipped))
-    rows = list(_labelled(tree.audio, tree.root, "", found))
+    found = Found(skipped=list(tree.skipped), remarks=list(tree.remarks))
+    rows = list(_labelled(_without_copies(tree.audio, found), tree.root, "", found))
     found.rows = sorted(rows, key=lambda row: str(row.audio))
+    if len({row.genre for row in rows}) == 1:
+        found.remarks += [f"{path.name} tells no genres: its columns are {_columns(path)}" for path in tree.tables[:3]]
     return found
+
+
+def _without_copies(paths: Sequence[Path], found: Found) -> list[Path]:
+    """One of several files whose names differ in the suffix alone: a recording in several formats would be learned and tested."""
+    kept: dict[Path, Path] = {}
+    for path in sorted(paths, key=lambda path: (SUFFIXES.index(path.suffix.lower()), path)):
+        kept.setdefault(path.with_suffix(""), path)
+    if n_copies := len(paths) - len(kept):
+        found.remarks.append(f"{n_copies} audio files differ from others in their suffix alone, and were left out as copies")
+    return list(kept.values())
 
 
 def _labelled(paths: Sequence[Path], level: Path, split: str, found: Found) -> Iterator[Row]:
     """Go down from `level` until its folders are genres."""
     groups: dict[str, list[Path]] = defaultdict(list)
-    loose = 0
+    loose: list[Path] = []
     for path in paths:
         parts = path.relative_to(level).parts
-        if len(parts) > 1:
-            groups[parts[0]].append(path)
-        else:
-            loose += 1
+        (groups[parts[0]] if len(parts) > 1 else loose).append(path)
     if not groups:
-        yield from (Row(path.stem, canonical_genre(level.resolve().name), "", split, str(path)) for path in paths)
+        yield from _loose(loose, level, split, found)
         return
     if loose:
-        found.remarks.append(f"{loose} audio files lie in no genre's folder but in {level}, and were left out")
+        found.remarks.append(f"{len(loose)} audio files lie in no genre's folder but in {level}, and were left out")
     if container := next((name for name in groups if name.lower() in _CONTAINERS), None):
+        others = sorted(name for name in groups if name != container)
+        found.remarks += [f"beside {container}/ the folders {', '.join(others[:5])} hold sound too: left out"] if others else []
         yield from _labelled(groups[container], level / container, split, found)
-    elif all(name.lower() in SPLITS for name in groups):
-        for name, members in groups.items():
-            yield from _labelled(members, level / name, SPLITS[name.lower()], found)
-    elif level.name == "versions" and all(name.isdecimal() for name in groups):  # what kagglehub keeps; the last is the newest
-        newest = max(groups, key=int)
+    elif newest := _newest(level, list(groups)):
         yield from _labelled(groups[newest], level / newest, split, found)
-    elif len(groups) == 1:
-        name, members = next(iter(groups.items()))
-        yield from _labelled(members, level / name, split, found)
+    elif len(groups) == 1 or _are_parts(groups, level):
+        is_deep = {name: any(len(path.relative_to(level).parts) > 2 for path in members) for name, members in groups.items()}
+        for name, members in groups.items():
+            if any(is_deep.values()) and not is_deep[name]:  # the part that a contest keeps without genres
+                found.remarks.append(f"{len(members)} audio files in {level / name} lie in no genre's folder, and were left out")
+                continue
+            yield from _labelled(members, level / name, split_of(name) or split if len(groups) > 1 else split, found)
     else:
         for name, members in groups.items():
             genre = canonical_genre(name)
@@ -221,11 +146,54 @@ def _labelled(paths: Sequence[Path], level: Path, split: str, found: Found) -> I
                 yield Row(path.stem, genre, "", next((SPLITS[part] for part in inner if part in SPLITS), split), str(path))
 
 
+def _newest(level: Path, names: Sequence[str]) -> str | None:
+    """Of what kagglehub and the Hub's client keep, which is to be read; None for any other folder."""
+    if level.name == "versions" and all(name.isdecimal() for name in names):
+        return max(names, key=int)
+    if level.name == "snapshots" and level.parent.name.startswith(("datasets--", "models--")):
+        return max(names, key=lambda name: (level / name).stat().st_mtime)
+    return None
+
+
+def _are_parts(groups: Mapping[str, Sequence[Path]], level: Path) -> bool:
+    """Whether folders are no genres but splits or other parts of one set, as all of them hold the same genres."""
+    if all(split_of(name) for name in groups):
+        return True
+    if any(canonical_genre(name) in GENRES for name in groups):
+        return False
+    inner = [{canonical_genre(part) for path in members for part in path.relative_to(level).parts[1:-1]}
+             for members in groups.values()]
+    shared = set.intersection(*inner)
+    if len(shared & set(GENRES)) > 1:
+        return True
+    without_digits = {re.sub(r"\d+", "", name.lower()) for name in groups}
+    distinct = {re.sub(r"\d+", "", name) for name in shared} - set(SPLITS)
+    return len(without_digits) == 1 and len(distinct) > 1 and 2 * len(shared) >= len(set.union(*inner))
+
+
+def _loose(paths: Sequence[Path], level: Path, split: str, found: Found) -> Iterator[Row]:
+    """Files in one folder, which is a genre, unless their own names say theirs, as GTZAN's do."""
+    matches = [_NUMBERED.fullmatch(path.stem) for path in paths]
+    named = [canonical_genre(match["genre"]) if match else "" for match in matches]
+    if len(set(named)) > 1 and set(named) <= set(GENRES):
+        found.remarks.append(f"the genres in {level} are those that its files' names begin with")
+    else:
+        named = [canonical_genre(level.resolve().name)] * len(paths)
+    yield from (Row(path.stem, genre, "", split, str(path)) for path, genre in zip(paths, named, strict=True))
+
+
+def _columns(table: Path) -> str:
+    try:
+        return ", ".join(headings(table)[:8]) or "none"
+    except DataError:
+        return "not to be read"
+
+
 def explain_nothing(tree: Tree) -> DataError:
     """What to say of a folder that holds no labelled audio."""
     if tree.skipped and not tree.audio:
         return DataError(f"none of the {len(tree.skipped)} audio files in {tree.root} can be read: {tree.skipped[0].reason}")
-    seen = "; ".join(f"{path.name} has the columns {', '.join(headings(path)[:8])}" for path in tree.tables[:2])
+    seen = "; ".join(f"{path.name} has the columns {_columns(path)}" for path in tree.tables[:2])
     return DataError(
         f"no labelled audio found: looked for {tree.root}/<genre>/*.wav and other audio, a tracks.csv with the columns file_name "
         f"and genre, parquet files and archives; found {tree.contents()}" + (f" ({seen})" if seen else "")

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +15,8 @@ from torch import Tensor
 from genre_gan.audio import AudioError, load_audio
 from genre_gan.data.cache import check_usable, compute, slices
 from genre_gan.data.columns import stream_rows
-from genre_gan.data.layouts import walk
 from genre_gan.data.tracks import DataError
+from genre_gan.data.tree import walk
 from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.genres import canonical_genre
 
@@ -77,7 +77,7 @@ class SliceStream:
         rows = self._part(worker, n_workers)
         if rows is None:
             return
-        place = json.loads(position) if position else {"epoch": 0, "rows": None}
+        place: dict[str, Any] = json.loads(position) if position else {"epoch": 0, "rows": None}
         rng, extractor = random.Random(f"{self.seed} {worker} {position}"), FeatureExtractor(self.config)
         buffer: list[Slice] = []
         n_buffered = self.n_buffered
