@@ -25,7 +25,7 @@ from genre_gan.pretrained import PretrainedModel
 
 FLOOR_DB, MAX_DB = -70.0, 50.0  # a sine of full scale has about 35 dB
 CENTRE_DB, UNIT_DB = -15.0, 20.0  # bring levels in dB to about unit size
-_LEAST_SQUARES_STEPS = 10
+_LEAST_SQUARES_STEPS = 4
 _MOMENTUM = 0.99
 
 
@@ -49,7 +49,7 @@ class CodecConfig:
     block_bands: int = 4
     block_frames: int = 8
     whitening: float = 0.5
-    n_iterations: int = 2
+    n_iterations: int = 3
 
     def __post_init__(self) -> None:
         if self.features.n_fft != 4 * self.features.hop_length:
@@ -211,15 +211,24 @@ class Codec(PretrainedModel):
             consistent = self._transform(self._inverse(spectrum))
             # fast Griffin-Lim: overshoot along the last change
             ahead = consistent if before is None else torch.lerp(before, consistent, 1.0 + _MOMENTUM)
-            spectrum, before = ahead.mul_(magnitude / ahead.abs().clamp_min_(1e-8)), consistent
+            spectrum, before = ahead * (magnitude / ahead.abs().clamp_min_(1e-8)), consistent
         return self._inverse(spectrum)
 
     def _inverse(self, spectrum: Tensor) -> Tensor:
-        settings = self.config.features
-        return torch.istft(spectrum.transpose(1, 2), settings.n_fft, settings.hop_length, window=self.window)
+        """Samples Tensor[B x (N-1)*hop_length] by overlap and add: as `torch.istft`, which takes six times as long."""
+        hop, n_frames = self.config.features.hop_length, spectrum.shape[1]
+        quarters = (torch.fft.irfft(spectrum) * self.window).unflatten(2, (4, hop))
+        total = quarters.new_zeros(len(quarters), n_frames + 3, hop)
+        for number, quarter in enumerate(quarters.unbind(2)):
+            total[:, number : number + n_frames] += quarter
+        # squared Hann windows at a quarter of their length add up to 1.5; at either end one of them is lacking
+        weight = self.window.square().unflatten(0, (4, hop))
+        share = total.new_full((n_frames - 1, hop), 1.5)
+        share[0] -= weight[3]
+        share[-1] -= weight[0]
+        return (total[:, 2:-2] / share).flatten(1)
 
     def _transform(self, samples: Tensor) -> Tensor:
         settings = self.config.features
         spectrum = torch.stft(samples, settings.n_fft, settings.hop_length, window=self.window, return_complex=True)
         return spectrum.transpose(1, 2)
-

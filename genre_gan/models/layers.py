@@ -60,16 +60,26 @@ class StyleConv2d(nn.Module):
         self.affine = EqualLinear(style_dim, n_in, bias=1.0)
         self.conv = EqualConv2d(n_in, n_out, kernel_size, pad_frames=False)
         self.gain, self.demodulate = gain, demodulate
+        self._kept: tuple[tuple[int, int], Tensor] | None = None
+
+    def _power(self) -> Tensor:
+        """Sum over the kernel of the squared weights (n_out, n_in), kept while nothing learns: half the time of a short clip."""
+        weight = self.conv.weight
+        if torch.is_grad_enabled():
+            return weight.float().square().sum((2, 3))
+        of = weight._version, weight.data_ptr()
+        if self._kept is None or self._kept[0] != of:
+            self._kept = of, weight.float().square().sum((2, 3))
+        return self._kept[1]
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Tensor[B x n_in x R x T] and styles Tensor[B x S] to Tensor[B x n_out x R x (T - k + 1)]."""
-        scale = self.affine(style)  # (B, n_in)
-        weight = self.conv.weight * self.conv.scale
-        x = F.conv2d(x * scale[:, :, None, None].to(x.dtype), weight, padding=self.conv.padding)
+        scale = self.affine(style) * self.conv.scale  # (B, n_in)
+        x = F.conv2d(x * scale[:, :, None, None].to(x.dtype), self.conv.weight, padding=self.conv.padding)
         bias = self.conv.bias[:, None, None].to(x.dtype)
         if not self.demodulate:
             return x + bias
-        norm = self.gain * (scale.float().square() @ weight.float().square().sum((2, 3)).T + 1e-6).rsqrt()  # (B, n_out)
+        norm = self.gain * (scale.float().square() @ self._power().T + 1e-6).rsqrt()  # (B, n_out)
         return torch.addcmul(bias, x, norm[:, :, None, None].to(x.dtype))
 
 
