@@ -25,7 +25,7 @@ from genre_gan.pretrained import PretrainedModel
 
 FLOOR_DB, MAX_DB = -70.0, 50.0  # a sine of full scale has about 35 dB
 CENTRE_DB, UNIT_DB = -15.0, 20.0  # bring levels in dB to about unit size
-_LEAST_SQUARES_STEPS = 4
+_LEAST_SQUARES_STEPS = 6
 _MOMENTUM = 0.99
 
 
