@@ -5,6 +5,7 @@ With GENRE_GAN_SCREENSHOTS=FOLDER they also write the README's pictures there.
 
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -62,8 +63,22 @@ def browser():
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def context_of(browser):
+    """The browser's storage for a size and a colour scheme; kept, so that the page's scripts are loaded and compiled once."""
+    rights = ["microphone", "clipboard-read", "clipboard-write"]
+
+    @cache
+    def context_of(size: str, scheme: str):
+        context = browser.new_context(viewport=SIZES[size], color_scheme=scheme, permissions=rights)
+        context.set_default_timeout(PATIENCE_MS)
+        return context
+
+    return context_of
+
+
 @pytest.fixture
-def open_page(browser, address):
+def open_page(context_of, address):
     """Open the page at a size and in a colour scheme; whatever its scripts complain of, or fetch elsewhere, fails the test."""
     pages, complaints = [], []
 
@@ -71,11 +86,8 @@ def open_page(browser, address):
         if not request.url.startswith((address, "blob:", "data:")):
             complaints.append(request.url)
 
-    def open_page(size: str = "desktop", scheme: str = "light", url: str | None = None, context=None):
-        rights = ["microphone", "clipboard-read", "clipboard-write"]
-        context = context or browser.new_context(viewport=SIZES[size], color_scheme=scheme, permissions=rights)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE_MS)
+    def open_page(size: str = "desktop", scheme: str = "light", url: str | None = None):
+        page = context_of(size, scheme).new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", note_request)
         page.goto(url or address)
@@ -84,6 +96,7 @@ def open_page(browser, address):
         return page
 
     yield open_page
-    for context in {page.context for page in pages}:
-        context.close()
+    for page in pages:
+        page.evaluate("localStorage.clear()")
+        page.close()
     assert complaints == []
