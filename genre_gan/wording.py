@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from genre_gan.classify import Guess, TimelinePoint
+    from genre_gan.classify import Guess
 
-MIN_PASSAGE_S = 6.0  # a single slice that is heard otherwise is no change of the music
 MAX_CHANGES = 3  # that are told one by one
 _COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
@@ -20,16 +20,14 @@ def clock(time_s: float) -> str:
     return f"{int(time_s) // 60}:{int(time_s) % 60:02d}"
 
 
-def passages(timeline: Sequence[TimelinePoint]) -> list[tuple[float, str]]:
-    """Where the music turns to another genre: start in seconds and genre of each passage of `MIN_PASSAGE_S` or more."""
+def passages(guess: Guess) -> list[tuple[float, str]]:
+    """The parts of the music between its changes: start in seconds, and the genre that it is closest to."""
     found: list[tuple[float, str]] = []
-    start_s, n_points = 0.0, len(timeline)
-    for i, point in enumerate(timeline):
-        if i == 0 or point.genre != timeline[i - 1].genre:
-            start_s = point.start_s
-        is_last = i + 1 == n_points or timeline[i + 1].genre != point.genre
-        if is_last and point.end_s - start_s >= MIN_PASSAGE_S and (not found or found[-1][1] != point.genre):
-            found.append((start_s, point.genre))
+    for start_s, stop_s in zip((0.0, *guess.changes), (*guess.changes, math.inf), strict=True):
+        heard = [point.probabilities for point in guess.timeline if start_s <= point.start_s < stop_s]
+        genre = max(guess.probabilities, key=lambda name: sum(probabilities[name] for probabilities in heard))
+        if not found or found[-1][1] != genre:
+            found.append((start_s, genre))
     return found
 
 
@@ -39,11 +37,20 @@ def sentence(guess: Guess) -> str:
         n_genres = len(guess.probabilities)
         return f"None of my {_COUNTS[n_genres] if n_genres < len(_COUNTS) else n_genres} genres, as far as I can tell."
     text = f"Sounds like {guess.genre} ({guess.probabilities[guess.genre]:.0%})".replace("%", " %")
-    found = passages(guess.timeline)
-    changes = [f"from {clock(start_s)} closer to {genre}" for start_s, genre in found if start_s > 0 or genre != guess.genre]
+    (_, first), *later = passages(guess)
+    changes = [] if first == guess.genre else [f"at first closer to {first}"]
+    changes += [f"from {clock(start_s)} closer to {genre}" for start_s, genre in later]
     if len(changes) > MAX_CHANGES:
         changes = [*changes[: MAX_CHANGES - 1], f"and {len(changes) - MAX_CHANGES + 1} more changes"]
     return "; ".join([text, ", ".join(changes)] if changes else [text]) + "."
+
+
+def strongest_moment(guess: Guess) -> str:
+    """Which seconds spoke most for the genre, in a sentence; nothing where there is one slice only, or no genre."""
+    if not guess.is_sure or len(guess.timeline) < 2:
+        return ""
+    best = max(guess.timeline, key=lambda point: point.probabilities[guess.genre])
+    return f"Most like {guess.genre} from {clock(best.start_s)} to {clock(best.end_s)}."
 
 
 def table(results: Mapping[str, Guess | str], genres: Sequence[str]) -> tuple[list[str], list[list[str | float]]]:

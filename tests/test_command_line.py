@@ -16,7 +16,7 @@ from genre_gan.__main__ import main, parse_blend
 from genre_gan.classify import TimelinePoint
 from genre_gan.models.classifier import GenreLSTM
 from genre_gan.models.waveform import WaveformGenerator
-from genre_gan.wording import clock, csv_text, passages, sentence
+from genre_gan.wording import clock, csv_text, passages, sentence, strongest_moment
 from tests.conftest import SAMPLE_RATE_HZ, synthesize
 from tests.test_models import TINY_LSTM, tiny_gan
 
@@ -109,9 +109,12 @@ def test_classify_prints_json_and_csv_of_the_same_numbers(classifier, songs, cap
 
 
 def guess(genres: str, is_sure: bool = True, slice_s: float = 3.0) -> Guess:
+    """A guess of jazz whose slices are of those genres, with a change wherever the next is another one."""
     names = {"j": "jazz", "b": "blues"}
-    points = [TimelinePoint(slice_s * i, slice_s * (i + 1), names[letter], {}) for i, letter in enumerate(genres)]
-    return Guess("jazz", {"jazz": 0.62, "blues": 0.38}, tuple(points), is_sure)
+    heard = {letter: {name: 0.8 if name == names[letter] else 0.2 for name in names.values()} for letter in names}
+    points = [TimelinePoint(slice_s * i, slice_s * (i + 1), names[c], heard[c]) for i, c in enumerate(genres)]
+    changes = tuple(slice_s * i for i in range(1, len(genres)) if genres[i] != genres[i - 1])
+    return Guess("jazz", {"jazz": 0.62, "blues": 0.38}, tuple(points), is_sure, changes=changes)
 
 
 @pytest.mark.parametrize(
@@ -120,8 +123,7 @@ def guess(genres: str, is_sure: bool = True, slice_s: float = 3.0) -> Guess:
         ("jjjj", "Sounds like jazz (62 %)."),
         ("j", "Sounds like jazz (62 %)."),
         ("jjjjbb", "Sounds like jazz (62 %); from 0:12 closer to blues."),
-        ("jjbjj", "Sounds like jazz (62 %)."),
-        ("bbjjj", "Sounds like jazz (62 %); from 0:00 closer to blues, from 0:06 closer to jazz."),
+        ("bbjjj", "Sounds like jazz (62 %); at first closer to blues, from 0:06 closer to jazz."),
         ("jjbbjjbbjjbb", "Sounds like jazz (62 %); from 0:06 closer to blues, from 0:12 closer to jazz, and 3 more changes."),
     ],
 )
@@ -129,9 +131,21 @@ def test_a_guess_is_told_in_a_sentence(genres, words):
     assert sentence(guess(genres)) == words
 
 
+def test_a_single_slice_that_is_heard_otherwise_is_no_change():
+    assert sentence(guess("jjbjj")._replace(changes=())) == "Sounds like jazz (62 %)."
+
+
+def test_the_strongest_moment_is_told():
+    loud = {"jazz": 0.9, "blues": 0.1}
+    heard = guess("jjjj")
+    heard = heard._replace(timeline=(*heard.timeline[:2], TimelinePoint(6.0, 9.0, "jazz", loud), heard.timeline[3]))
+    assert strongest_moment(heard) == "Most like jazz from 0:06 to 0:09."
+    assert strongest_moment(guess("j")) == strongest_moment(guess("jj", is_sure=False)) == ""
+
+
 def test_an_unsure_guess_names_no_genre():
     assert sentence(guess("jj", is_sure=False)) == "None of my two genres, as far as I can tell."
-    assert passages(guess("jjbjj").timeline) == [(0.0, "jazz")]
+    assert passages(guess("jjj")) == [(0.0, "jazz")]
     assert clock(72.9) == "1:12"
 
 

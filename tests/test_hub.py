@@ -488,7 +488,7 @@ def test_the_space_has_what_it_needs_runs_and_is_updated(hub, client, environmen
     assert f"deployed to {hub.url}/spaces/anna/demo" in client(printed, deploy_space.main, "anna/demo")
     space, files = hub.repos["space", "anna/demo"], hub.files("anna/demo", "space")
     assert (space.sdk, space.hardware) == ("gradio", "cpu-basic")
-    assert space.variables == {"GENRE_GAN_MODEL": "anna/genre-gan-mel", "GENRE_GAN_CLASSIFIER": "anna/genre-gan-lstm"}
+    assert space.variables == {"GENRE_GAN_MODEL": "anna/genre-gan-mel", "GENRE_GAN_CLASSIFIER": "anna/genre-gan-classifier"}
     linked = set(re.findall(r"\]\(((?:tests|training)/[\w./-]+)\)", files["README.md"].decode()))
     assert linked and linked <= set(files)
     outside = {path for path in files if not path.startswith(("genre_gan/", "training/results/", "tests/screenshots/"))}
@@ -538,7 +538,7 @@ def test_the_space_agrees_with_this_project():
     assert on_space in requirements["gradio"].specifier
     assert on_space.major == tested.major and on_space <= tested, f"set sdk_version in Spacefile to {tested}"
     header = yaml.safe_load(deploy_space.space_readme(settings, "---\nold: header\n---\n# Title\n").split("---")[1])
-    assert header["sdk_version"] == settings["sdk_version"] and header["models"] == ["anna/genre-gan-mel", "anna/genre-gan-lstm"]
+    assert header["sdk_version"] == settings["sdk_version"] and header["models"] == ["anna/genre-gan-mel", "anna/genre-gan-classifier"]
     assert header["suggested_hardware"] == settings["hardware"] and "old" not in header and "variables" not in header
 
 

@@ -29,19 +29,20 @@ def add_classify_tab(models: Models) -> gr.Audio:
         with user_errors():
             if name in SAMPLES:
                 return keep_file(SAMPLES[name]().encode("wav"), name, "wav")
-            clip = models.generator(models.default).generate(name, GENERATED_S, seed=GENERATED_SEED)
+            clip = models.make(models.generator(models.default).make_recipe(name, GENERATED_S, GENERATED_SEED))
             return keep_file(clip.encode("wav"), f"{name} generated", "wav")
 
-    with gr.Row():
+    with gr.Row(elem_id="listening"):
         with gr.Column(scale=2, min_width=300):
             sources: Any = ["upload", "microphone"]
             upload = gr.Audio(sources=sources, type="filepath", label="Music to classify", buttons=["download"], elem_id="upload")
             gr.HTML("", elem_id="no-microphone", elem_classes="note")
-            gr.Markdown("Nothing at hand? Try one of these:")
-            with gr.Row(elem_id="samples"):
-                buttons = {name: gr.Button(name, size="sm", min_width=130) for name in SAMPLES}
-                buttons |= {name: gr.Button(f"{name} (generated)", size="sm", min_width=130) for name in generated}
-            gr.Markdown(NOTE.format(max_mb=MAX_UPLOAD_MB, max_minutes=MAX_UPLOAD_S // 60), elem_classes="note")
+            with gr.Column(elem_id="tries"):
+                gr.Markdown("Nothing at hand? Try one of these:")
+                with gr.Row(elem_id="samples"):
+                    buttons = {name: gr.Button(name, size="sm", min_width=130) for name in SAMPLES}
+                    buttons |= {name: gr.Button(f"{name} (generated)", size="sm", min_width=130) for name in generated}
+                gr.Markdown(NOTE.format(max_mb=MAX_UPLOAD_MB, max_minutes=MAX_UPLOAD_S // 60), elem_classes="note")
         with gr.Column(scale=3, min_width=300):
             words = gr.Markdown(HINT, elem_id="summary")
             label = gr.Label(label="Genre", num_top_classes=3, elem_id="label")

@@ -43,7 +43,7 @@ def add_endpoints(models: Models) -> None:
             drawn = None if seed == RANDOM_SEED and not isinstance(seed, bool) else seed
             form = Form(genre, second_genre, second_share, duration_s, variation, drawn, model, tempo_bpm, key, loop)
             recipe = form.recipe(models)
-            clip = models.generator(model).generate_recipe(recipe)
+            clip = models.make(recipe)
             return keep_file(clip.encode("wav"), title_of(recipe), "wav"), recipe.seed
 
     def classify(audio: str | None) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from genre_gan.demo.limits import ON_MODELS, PRIVATE, QUIET
 from genre_gan.demo.look import genre_css
 from genre_gan.demo.models import Models
 from genre_gan.demo.music import Visit
-from genre_gan.demo.wishes import ALONE, DEFAULT_DURATION_S, MAX_DURATION_S, MIN_DURATION_S, N_TAKES
+from genre_gan.demo.wishes import ALONE, ANY, DEFAULT_DURATION_S, MAX_DURATION_S, MIN_DURATION_S, N_TAKES, tempo_range
 
 WEB = Path(__file__).parent / "web"
 TAKES_KEY = "genre-gan-takes"
@@ -100,13 +100,15 @@ def add_settings(models: Models) -> dict[str, gr.components.Component]:
             "", label="Seed", placeholder="new each time", max_lines=1, min_width=140, elem_id="seed",
             info="A whole number: the same one gives the same music.",
         )  # fmt: skip
-        tempo_bpm = gr.Number(
-            None, label="Tempo (beats a minute)", placeholder="free", visible=generator.supports_tempo, min_width=140,
-            elem_id="tempo",
-        )
+    with gr.Row():
+        tempo_bpm = gr.Textbox(
+            "", label="Tempo", placeholder="any", max_lines=1, visible=generator.supports_tempo, min_width=140, elem_id="tempo",
+            info=tempo_range(generator),
+        )  # fmt: skip
         key = gr.Dropdown(
-            [ALONE, *generator.keys], value=ALONE, label="Key", visible=generator.supports_key, min_width=140, elem_id="key"
-        )
+            [ANY, *generator.keys], value=ANY, label="Key", visible=generator.supports_key, min_width=140, elem_id="key",
+            info="Asked for, not guaranteed.",
+        )  # fmt: skip
     loop = gr.Checkbox(False, label="Make it a loop", info="Its end flows into its beginning.", elem_id="make-loop")
     choices = [(label, name) for name, label in models.labels.items()]
     model = gr.Dropdown(choices, value=models.default, label="Model", elem_id="model")

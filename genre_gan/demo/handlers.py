@@ -15,7 +15,7 @@ from genre_gan.demo.errors import user_errors
 from genre_gan.demo.limits import MAX_DOWNLOADS
 from genre_gan.demo.models import Models
 from genre_gan.demo.music import Music, Visit, Wanted, download_of, keep_file, perform
-from genre_gan.demo.wishes import ALONE, N_TAKES, Form, checked, followed, recipe_of_query, surprise, title_of
+from genre_gan.demo.wishes import ALONE, ANY, N_TAKES, Form, checked, followed, recipe_of_query, surprise, tempo_range, title_of
 from genre_gan.files import file_names
 from genre_gan.recipe import Recipe
 
@@ -80,14 +80,14 @@ class Handlers:
             recipe, file_format = sent_recipe(event), str(sent(event, "format"))
             if file_format not in FORMATS:
                 raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {file_format!r}")
-            clip = self.models.following(recipe).generate_recipe(recipe)
+            clip = self.models.make(recipe)
             return download_of(keep_file(clip.encode(file_format), title_of(recipe), file_format))
 
     def to_classify(self, event: gr.EventData) -> tuple[str, gr.Tabs]:
         """A clip as a file to classify, and the tab where that happens."""
         with user_errors():
             recipe = sent_recipe(event)
-            clip = self.models.following(recipe).generate_recipe(recipe)
+            clip = self.models.make(recipe)
             return keep_file(clip.encode("wav"), title_of(recipe), "wav"), gr.Tabs(selected="classify")
 
     def download_all(self, event: gr.EventData) -> dict[str, Any]:
@@ -99,12 +99,12 @@ class Handlers:
             packed = io.BytesIO()
             with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
                 for name, recipe in zip(names, recipes, strict=True):
-                    archive.writestr(name, self.models.following(recipe).generate_recipe(recipe).encode("wav"))
+                    archive.writestr(name, self.models.make(recipe).encode("wav"))
                 listed = [{"file": n, "recipe": json.loads(r.to_json())} for n, r in zip(names, recipes, strict=True)]
                 archive.writestr("recipes.json", json.dumps(listed, indent=1))
             return download_of(keep_file(packed.getvalue(), "genre-gan takes", "zip"))
 
-    def show_genres(self, model: str, genre: str, second: str) -> tuple[gr.Radio, gr.Dropdown, gr.Slider, gr.Dropdown]:
+    def show_genres(self, model: str, genre: str, second: str) -> tuple[gr.Radio, gr.Dropdown, gr.Textbox, gr.Dropdown]:
         """The genres, tempi and keys of a model; the genres chosen stay where it knows them."""
         with user_errors():
             generator = self.models.generator(model)
@@ -112,6 +112,6 @@ class Handlers:
             first, blended = (genre if genre in names else names[0]), (second if second in names else ALONE)
             return (
                 gr.Radio(names, value=first), gr.Dropdown([ALONE, *names], value=blended),
-                gr.Number(visible=generator.supports_tempo, value=None),
-                gr.Dropdown([ALONE, *generator.keys], value=ALONE, visible=generator.supports_key),
+                gr.Textbox("", visible=generator.supports_tempo, info=tempo_range(generator)),
+                gr.Dropdown([ANY, *generator.keys], value=ANY, visible=generator.supports_key),
             )  # fmt: skip

@@ -17,7 +17,7 @@ from genre_gan.demo.models import Models
 from genre_gan.demo.music import keep_file
 from genre_gan.demo.pictures import sound_html
 from genre_gan.plots import spectrogram_of
-from genre_gan.wording import csv_text, sentence
+from genre_gan.wording import csv_text, sentence, strongest_moment
 
 BLOCK_S = 20
 
@@ -84,7 +84,8 @@ class Listener:
         guess = self.models.classifier.classify(clip)
         step = BLOCK_S * SAMPLE_RATE_HZ
         blocks = (clip.samples[start : start + step] for start in range(0, len(clip.samples), step))
-        words = " ".join([sentence(guess), *(f"Note: {note}." for note in notes)]).replace(path, Path(path).name)
+        details = " ".join(filter(None, [strongest_moment(guess), *(f"Note: {note}." for note in notes)]))
+        words = f"{sentence(guess)}\n\n{details}".strip().replace(path, Path(path).name)
         picture = sound_html(spectrogram_of(blocks, SAMPLE_RATE_HZ), f"Genre over time. {words}", guess.timeline)
         return Heard(label_of(guess), words, [point._asdict() for point in guess.timeline], picture)
 

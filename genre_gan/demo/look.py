@@ -37,6 +37,9 @@ def theme() -> gr.themes.Base:
         body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300",
         button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700",
         button_primary_background_fill_dark="*primary_600", button_primary_background_fill_hover_dark="*primary_700",
+        input_placeholder_color="*neutral_500", input_placeholder_color_dark="*neutral_400",
+        input_border_width="1px", input_border_color="*neutral_300", input_border_color_dark="*neutral_600",
+        checkbox_border_width="1px", checkbox_border_color="*neutral_500", checkbox_border_color_dark="*neutral_400",
         slider_color="*primary_600", slider_color_dark="*primary_400",
         link_text_color="*primary_700", link_text_color_dark="*primary_300",
     )  # fmt: skip

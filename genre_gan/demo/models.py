@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from genre_gan import Clip, GenreClassifier, GenreGenerator
+from genre_gan.demo.gpu import on_gpu
 from genre_gan.hub import packaged_weights
 from genre_gan.pretrained import ModelError
 from genre_gan.recipe import Recipe
@@ -31,6 +33,10 @@ class Models:
         classifier: a folder or a Hub id; None is the packaged one.
         device: where they run: `cpu`, `cuda`, `mps`, or `auto` for a GPU where there is one.
 
+    Attributes:
+        make: the clip of a recipe.
+        stream: the same clip in consecutive parts, while it is made.
+
     Raises:
         ModelError: a local folder that holds no such model.
         ValueError: no such device.
@@ -49,6 +55,8 @@ class Models:
         self.default = next(iter(self.labels))
         given = self._load(GenreClassifier, classifier) if classifier is not None else None
         self.classifier: GenreClassifier = given or GenreClassifier.from_pretrained()
+        self.make: Callable[[Recipe], Clip] = on_gpu(self._make)
+        self.stream: Callable[[Recipe], Iterator[Clip]] = on_gpu(self._stream)
 
     def _load(self, pipeline, source: str, **settings):
         try:
@@ -83,15 +91,22 @@ class Models:
             raise ValueError(f"model must be one of {known}, got {recipe.model!r}")
         return next((generator for generator in alike if generator.revision == recipe.revision), alike[0])
 
+    def _make(self, recipe: Recipe) -> Clip:
+        return self.following(recipe).generate_recipe(recipe)
+
+    def _stream(self, recipe: Recipe) -> Iterator[Clip]:
+        yield from self.following(recipe).generate_recipe(recipe, stream=True)
+
     def in_use(self) -> str:
         """Which weights are in use, as Markdown."""
         offered = "\n".join(f"- {label}" for label in self.labels.values())
-        return f"Generators here, the default first:\n{offered}\n\nClassifier: LSTM, {shown_source(self.classifier.source)}"
+        kind = self.classifier.model.family.replace("-", " ")
+        return f"Generators here, the default first:\n{offered}\n\nClassifier: {kind}, {shown_source(self.classifier.source)}"
 
     def warm_up(self) -> Clip:
         """Go once through everything that the first click needs."""
         generator = self.generator(self.default)
-        clip = generator.generate(generator.genres[0], WARM_UP_S, 0)
+        clip = self.make(generator.make_recipe(generator.genres[0], WARM_UP_S, 0))
         self.classifier.classify(clip)
         return clip
 

@@ -12,7 +12,7 @@ import gradio as gr
 import numpy as np
 from gradio import processing_utils
 
-from genre_gan import Clip, GenreGenerator, Guess
+from genre_gan import Clip, Guess
 from genre_gan.demo.look import colour_of
 from genre_gan.demo.models import Models
 from genre_gan.demo.pictures import GrowingSpectrogram, pitch_labels
@@ -73,8 +73,7 @@ def perform(models: Models, wanted: Sequence[Wanted], visit: Visit, plays: bool 
     music["play"] = clips[0]["id"] if plays else None
     yield music | {"clips": []}
     for i, want in enumerate(wanted):
-        generator = models.following(want.recipe)
-        for clip, whole in pieces_of(generator, want.recipe):  # noqa: B007 (the last one is the whole clip)
+        for clip, whole in pieces_of(models, want.recipe):  # noqa: B007 (the last one is the whole clip)
             clips[i] = clips[i] | clip
             if visit.job != job:
                 made_s, duration_s = (clips[i][name] / clips[i]["rate"] for name in ("n_made", "n_samples"))
@@ -87,14 +86,16 @@ def perform(models: Models, wanted: Sequence[Wanted], visit: Visit, plays: bool 
         if want.take_id is None:
             clips[i] = clips[i] | {"take": take_of(clips[i])}
         yield music | {"clips": clips[: i + 1]}
-    yield music | {"state": "done", "clips": clips, "note": made_note(models, wanted, clips, time.perf_counter() - began)}
+    yield music | {"state": "done", "clips": clips, "note": made_note(models, wanted, clips, time.perf_counter() - began, plays)}
 
 
-def made_note(models: Models, wanted: Sequence[Wanted], clips: Sequence[Music], took_s: float) -> str:
+def made_note(models: Models, wanted: Sequence[Wanted], clips: Sequence[Music], took_s: float, plays: bool) -> str:
     """What the page says when all is made."""
     recipe = wanted[0].recipe
     if recipe.revision and models.following(recipe).revision != recipe.revision:
         return "The model has changed since this clip was made: it sounds different now."
+    if not plays:
+        return "Both are ready."
     what = f"{len(wanted)} takes" if len(wanted) > 1 else f"{clips[0]['n_samples'] / clips[0]['rate']:.3g} s"
     return f"{what} made in {took_s:.2f} s. The classifier hears {clips[0]['heard']}."
 
@@ -104,10 +105,10 @@ def heard(guess: Guess) -> str:
     return f"{guess.genre} ({100 * guess.probabilities[guess.genre]:.0f} %)" if guess.is_sure else "no clear genre"
 
 
-def pieces_of(generator: GenreGenerator, recipe: Recipe) -> Iterator[tuple[Music, Clip]]:
+def pieces_of(models: Models, recipe: Recipe) -> Iterator[tuple[Music, Clip]]:
     """What is new of a clip after each of its pieces, and the sound so far."""
-    parts, n_samples = clips_of(generator, recipe)
-    rate_hz, main_genre = generator.sample_rate_hz, max(recipe.genre, key=lambda name: recipe.genre[name])
+    parts, n_samples = clips_of(models, recipe)
+    rate_hz, main_genre = models.following(recipe).sample_rate_hz, max(recipe.genre, key=lambda name: recipe.genre[name])
     growing = GrowingSpectrogram(n_samples, rate_hz)
     clip: Music = {
         "title": title_of(recipe), "colour": colour_of(main_genre), "rate": rate_hz, "n_samples": n_samples, "n_made": 0,
@@ -124,12 +125,12 @@ def pieces_of(generator: GenreGenerator, recipe: Recipe) -> Iterator[tuple[Music
         yield clip, Clip(samples, rate_hz)
 
 
-def clips_of(generator: GenreGenerator, recipe: Recipe) -> tuple[Iterator[Clip], int]:
+def clips_of(models: Models, recipe: Recipe) -> tuple[Iterator[Clip], int]:
     """The parts of a clip and how many samples they will have together. A loop comes whole: its length is known only then."""
     if recipe.loop:
-        whole = generator.generate_recipe(recipe)
+        whole = models.make(recipe)
         return iter([whole]), len(whole.samples)
-    return generator.generate_recipe(recipe, stream=True), round(recipe.duration_s * generator.sample_rate_hz)
+    return models.stream(recipe), round(recipe.duration_s * models.following(recipe).sample_rate_hz)
 
 
 def take_of(clip: Music) -> Music:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from genre_gan import GenreGenerator
 from genre_gan.demo.models import Models
 from genre_gan.genres import genre_weights
 from genre_gan.recipe import Recipe, VariationStep
@@ -16,6 +17,7 @@ MIN_DURATION_S, DEFAULT_DURATION_S, MAX_DURATION_S = 2.0, 8.0, 60.0
 MAX_SEED = 2**53 - 1  # the largest whole number that a browser keeps exactly
 MAX_STEPS = 12
 ALONE = "none"  # no second genre
+ANY = "any"  # key
 N_TAKES = 4
 
 
@@ -47,7 +49,7 @@ class Form(NamedTuple):
     variation: float
     seed: int | float | str | None
     model: str
-    tempo_bpm: float | None = None
+    tempo_bpm: float | str | None = None
     key: str | None = None
     loop: bool = False
 
@@ -58,7 +60,7 @@ class Form(NamedTuple):
             generator.make_recipe(
                 blend(self.genre, self.second, self.share), self.duration_s,
                 short_seed() if self.seed in (None, "") else whole(self.seed) + number, self.variation,
-                tempo_bpm=self.tempo_bpm or None, key=None if self.key in (None, "", ALONE) else self.key, loop=bool(self.loop),
+                tempo_bpm=tempo(self.tempo_bpm), key=None if self.key in (None, "", ANY) else self.key, loop=bool(self.loop),
             )
         )  # fmt: skip
 
@@ -73,6 +75,25 @@ def whole(seed: int | float | str | None) -> int:
     if isinstance(seed, bool) or not text.isascii() or not text.isdecimal() or int(text[:20]) > MAX_SEED:
         raise ValueError(f"seed must be a whole number from 0 to {MAX_SEED}, got {seed!r}")
     return int(text)
+
+
+def tempo(typed: float | str | None) -> float | None:
+    """A tempo in beats a minute that was typed or sent; None where there is none.
+
+    Raises:
+        ValueError: no number.
+    """
+    if typed in (None, ""):
+        return None
+    try:
+        return float(str(typed))
+    except ValueError:
+        raise ValueError(f"tempo_bpm must be a number of beats a minute, got {typed!r}") from None
+
+
+def tempo_range(generator: GenreGenerator) -> str:
+    """The tempi that a model takes, in words."""
+    return "{:g} to {:g} beats a minute.".format(*generator.tempo_range_bpm) if generator.tempo_range_bpm else ""
 
 
 def checked(recipe: Recipe) -> Recipe:

@@ -1,6 +1,8 @@
 """What the tests do on the page, and what they look at."""
 
+import importlib.util
 import os
+from functools import cache
 from pathlib import Path
 
 IS_PLAYING = """() => {
@@ -88,6 +90,22 @@ def menu(page, name: str, entry: str) -> None:
 
 def toast(page) -> str:
     return page.wait_for_selector("[data-testid=toast-body]").inner_text()
+
+
+@cache
+def axe() -> str:
+    """The script of axe-core, as the package axe-playwright-python brings it; nothing where that is missing."""
+    found = importlib.util.find_spec("axe_playwright_python")
+    return (Path(found.origin).parent / "axe.min.js").read_text(encoding="utf-8") if found and found.origin else ""
+
+
+def barriers(page) -> list[str]:
+    """What keeps people from using the page as it stands: what axe-core calls serious or critical, a low contrast among it."""
+    if not axe():
+        return []
+    page.evaluate(axe())
+    found = page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
+    return [f"{v['id']}: {node['html'][:200]}" for v in found if v["impact"] in ("serious", "critical") for node in v["nodes"]]
 
 
 def fits_its_width(page) -> bool:

@@ -9,7 +9,6 @@ import pytest
 from genre_gan import Clip
 from genre_gan.demo.hearing import HINT
 from tests.browser import steps
-from tests.browser.conftest import SIZES
 from tests.conftest import synthesize
 
 CLASSIFIED = "document.querySelector('#timeline img') && !document.querySelector('#summary').innerText.includes('appears here')"
@@ -28,9 +27,9 @@ def page(open_page):
     return page
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_an_upload_is_classified_at_once_and_over_time(open_page, size, tmp_path):
-    page = open_page(size)
+@pytest.mark.parametrize(("size", "scheme"), [("desktop", "light"), ("phone", "dark")])
+def test_an_upload_is_classified_at_once_and_over_time(open_page, size, scheme, tmp_path):
+    page = open_page(size, scheme)
     page.get_by_role("tab", name="Classify").click()
     page.set_input_files("#upload input[type=file]", song(tmp_path))
     page.wait_for_function(CLASSIFIED)
@@ -39,6 +38,9 @@ def test_an_upload_is_classified_at_once_and_over_time(open_page, size, tmp_path
     assert steps.fits_its_width(page)
     if size == "desktop":
         steps.keep_picture(page, "classify")
+    page.get_by_role("button", name="Many files at once").click()
+    page.get_by_text("Drop File Here").last.wait_for()
+    assert steps.barriers(page) == []
 
 
 def test_no_answer_stays_beside_another_sound(page, tmp_path):

@@ -83,7 +83,7 @@ function open(clip, wantsSound) {
   for (const [name, top] of Object.entries(clip.pitches)) {
     const label = document.createElement('span');
     label.textContent = name;
-    label.style.top = `${100 * top}%`;
+    label.style.top = `clamp(.5rem, ${100 * top}%, 100% - .5rem)`;
     find('.pitches').append(label);
   }
   element.style.setProperty('--genre', clip.colour);
