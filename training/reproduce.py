@@ -256,13 +256,13 @@ class Laboratory:
             DataError: the generator was trained on other data or by another split, so that it may have heard validation tracks.
         """
         pipeline = GenreGenerator.from_pretrained(self.args.best_generator)
-        record, names = pipeline.model.training_record, self.slice_store.tracks.genre_names
-        ours = {"split": protocol, "seed": 0, "tracks_per_genre": {genre: names.count(genre) for genre in self.genres}}
-        for key, value in ours.items():
-            if record.get(key) != value:
-                raise DataError(
-                    f"the generator {pipeline.source!r} may have heard validation tracks: its {key} is {record.get(key)!r}, here {value!r}"
-                )
+        record, split = pipeline.model.training_record, split_tracks(self.slice_store.tracks, protocol, seed=0)
+        if not split.is_of(record, self.slice_store.tracks, seed=0):
+            raise DataError(
+                f"the generator {pipeline.source!r} may have heard validation tracks: it was trained by {record.get('split')!r}, "
+                f"seed {record.get('seed')!r}, on {record.get('tracks_per_genre')!r}, and here is {split.summary()!r}, seed 0, "
+                f"{split.trained(self.slice_store.tracks).tracks_per_genre!r}"
+            )
         for_each = round(POOL * n_real / len(self.genres))
         path = self.args.work_dir / f"pool-{file_name(pipeline.name, protocol, record['steps'], for_each)}.npz"
         if not path.exists():

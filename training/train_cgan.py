@@ -84,7 +84,7 @@ def train_waveform(args: argparse.Namespace) -> None:
         genres, loader = store.tracks.genres, trainer.loader(slices)
     task = WaveformGANTask(trainer, genres, loader)
     trainer.fit(task)
-    task.trained.generator.training_record = trainer.record(loader, store, "none: trained on all tracks")
+    task.trained.generator.training_record = trainer.record(loader, store)
     trainer.finish(task.trained.save_pretrained)
 
 
@@ -101,7 +101,7 @@ def train_spectral(args: argparse.Namespace) -> None:
     trainer.say(split.summary())
     task = SpectralGANTask(trainer, store, latents, codec)
     trainer.fit(task)
-    task.trained.generator.training_record = trainer.record(task.loader, store, split.summary())
+    task.trained.generator.training_record = trainer.record(task.loader, store, split)
     trainer.finish(task.trained.save_pretrained)
 
 

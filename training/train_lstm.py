@@ -191,7 +191,7 @@ def train(args: argparse.Namespace) -> None:
     if trainer.is_main:
         scores = evaluate(task.trained, store, valid_segments)
         trainer.say(f"{split.summary()}: accuracy {scores['track_accuracy']:.3f} by track")
-        task.trained.training_record = trainer.record(task.loader, store, split.summary()) | {"valid": scores}
+        task.trained.training_record = trainer.record(task.loader, store, split) | {"valid": scores}
         write_bytes(args.output_dir / "result.json", json.dumps(task.trained.training_record, indent=2).encode())
     trainer.finish(task.trained.save_pretrained)
 

@@ -64,6 +64,7 @@ from tqdm.auto import tqdm
 
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
+from genre_gan.data.splits import Split
 from genre_gan.data.stream import SliceStream
 from genre_gan.features import FeatureConfig
 from genre_gan.hub import push_model_folder
@@ -356,19 +357,21 @@ class Trainer:
                 f"last good checkpoint stands in {self.checkpoints}, go on with:\n  {self.command} --resume"
             ) from error
 
-    def record(self, loader: Loader | StreamLoader, store: FeatureStore | None, split: str) -> dict:
-        """What a finished model says of its origin; without a store it learned from a stream."""
+    def record(self, loader: Loader | StreamLoader, store: FeatureStore | None, split: Split | None = None) -> dict:
+        """What a finished model says of its origin.
+
+        Without a store it learned from a stream; without a split from all tracks of the store. Counted are those that trained.
+        """
         record = {
             "command": self.command,
             "data": [Path(source).name if Path(source).exists() else source for source in self.args.data or [DEFAULT_DATASET]],
-            "split": split,
+            "split": "none: trained on all tracks" if split is None else split.summary(),
             "steps": self.n_steps(loader),
             "seed": self.args.seed,
         }
         if store is not None:
-            genres = store.tracks.genre_names
-            record |= {"tracks": len(store.tracks), "skipped": len(store.skipped)}
-            record |= {"tracks_per_genre": {genre: genres.count(genre) for genre in store.tracks.genres}}
+            trained = store.tracks if split is None else split.trained(store.tracks)
+            record |= {"tracks": len(trained), "skipped": len(store.skipped), "tracks_per_genre": trained.tracks_per_genre}
         return record
 
     def finish(self, save_pretrained: Callable[[Path], Path]) -> None:

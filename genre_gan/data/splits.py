@@ -6,9 +6,10 @@ import csv
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -50,6 +51,17 @@ class Split:
         if self.n_unknown_artists:
             text += f"; {self.n_unknown_artists} tracks of unknown artists, each taken as by an artist of its own"
         return text
+
+    def trained(self, tracks: TrackSet) -> TrackSet:
+        """Those of `tracks` that are learned from: all of them where slices are split."""
+        return tracks if self.leaks else tracks.select(self.train)
+
+    def is_of(self, record: Mapping[str, Any], tracks: TrackSet, seed: int) -> bool:
+        """Whether a model with this training record learned from the training side of this split of `tracks`, and no more."""
+        alike = ("artist", "fold")
+        summaries = [replace(self, protocol=name).summary() for name in (alike if self.protocol in alike else (self.protocol,))]
+        same_seed, counts = record.get("seed") == seed, record.get("tracks_per_genre")
+        return record.get("split") in summaries and same_seed and counts == self.trained(tracks).tracks_per_genre
 
 
 def split_tracks(tracks: TrackSet, protocol: str, valid_fraction: float = 0.2, seed: int = 0) -> Split:

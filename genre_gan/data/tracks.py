@@ -100,11 +100,17 @@ class TrackSet(Sequence):
         found = set(self.genre_names)
         return tuple(g for g in GENRES if g in found) + tuple(sorted(found - set(GENRES)))
 
+    @property
+    def tracks_per_genre(self) -> dict[str, int]:
+        """How many tracks each genre has, in the order of `genres`."""
+        counts = Counter(self.genre_names)
+        return {genre: counts[genre] for genre in self.genres}
+
     def describe(self) -> str:
         """What was found, in a few lines: genres with their counts, rows left out, remarks."""
-        counts = Counter(self.genre_names)
+        counts = self.tracks_per_genre
         word = "genre" if len(counts) == 1 else "genres"
-        lines = [f"found {len(self)} tracks of {len(counts)} {word}: " + ", ".join(f"{g} {counts[g]}" for g in self.genres)]
+        lines = [f"found {len(self)} tracks of {len(counts)} {word}: " + ", ".join(f"{g} {n}" for g, n in counts.items())]
         if self.skipped:
             listed = "; ".join(f"{item.id}: {item.reason}" for item in self.skipped[:SHOWN_SKIPPED])
             more = f"; and {len(self.skipped) - SHOWN_SKIPPED} more" if len(self.skipped) > SHOWN_SKIPPED else ""
