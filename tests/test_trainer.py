@@ -1,7 +1,9 @@
 """The trainer at work on tasks so small that what they should give can be said."""
 
 import copy
+import hashlib
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from tests import toy_training
 from tests.conftest import write_music_folder
 from tests.test_stream import write_shards
 from training import train_cgan
+from training.arguments import TrainingError
 from training.batches import Batch, Slices
 from training.checkpoints import checkpoints
 from training.gan import frozen, gradient_penalty
@@ -142,6 +145,46 @@ def test_an_average_follows_the_weights_and_comes_back_with_a_checkpoint(words):
     resumed.fit(again)
     before, after = task.average.state_dict(), again.average.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+class _Attack:
+    """Where it is unpickled, a file appears."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("name", ["optimizer.bin", "random_states_0.pkl"])
+def test_nothing_in_a_checkpoint_is_unpickled(name, words, tmp_path):
+    trainer, task = start(words)
+    trainer.fit(task)
+    newest = checkpoints(trainer.checkpoints)[-1]
+    models = ["model.safetensors", "model_1.safetensors", "model_2.safetensors"]  # the average is the third
+    states = ["optimizer.bin", "optimizer_1.bin", "random_states_0.pkl", "record.json"]
+    assert sorted(path.name for path in newest.iterdir()) == models + states
+    torch.save(_Attack(tmp_path / "attacked"), newest / name)
+    record = json.loads((newest / "record.json").read_text())
+    record["sha256"][name] = hashlib.sha256((newest / name).read_bytes()).hexdigest()
+    (newest / "record.json").write_text(json.dumps(record))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    resumed, again = start([*words, "--resume"])
+    with pytest.raises(TrainingError, match="cannot be loaded") if name == "optimizer.bin" else nullcontext():
+        resumed.fit(again)
+    assert not (tmp_path / "attacked").exists()
+
+
+def test_a_checkpoint_of_another_version_is_refused_in_words(words):
+    trainer, task = start(words)
+    trainer.fit(task)
+    path = checkpoints(trainer.checkpoints)[-1] / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    resumed, again = start([*words, "--resume"])
+    with pytest.raises(TrainingError, match=r"another version of these scripts: .* --overwrite"):
+        resumed.fit(again)
 
 
 @pytest.mark.parametrize(("asked", "rate"), [(0.5, 0.02), (1.0, toy_training.LEARNING_RATE)])

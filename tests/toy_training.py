@@ -50,8 +50,6 @@ class ToyTask(Task):
             accelerator.backward(loss_g)
         self.optimizer_g.step()
         self.optimizer_g.zero_grad()
-        if accelerator.sync_gradients:
-            self.average.update_parameters(self.trainer.unwrap(self.generator))
         return {"loss D": loss_d, "loss G": loss_g, "penalty": penalty}
 
 

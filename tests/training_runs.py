@@ -22,7 +22,7 @@ TIMEOUT_S = 120
 _CONTEXT = multiprocessing.get_context("forkserver")
 # What a training would import on its way, seconds of work each.
 _SLOW_IMPORTS = ["datasets", "librosa.filters", "matplotlib.backends.backend_agg", "matplotlib.figure", "pytest", "torch._dynamo"]
-_SLOW_IMPORTS += ["torch.distributed.fsdp"]
+_SLOW_IMPORTS += ["librosa.beat", "librosa.feature", "torch.distributed.fsdp", "torch.distributed.tensor"]
 _SERVER_ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
 
 # The options that make each training tiny. A new script or model is one more line.

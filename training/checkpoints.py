@@ -1,22 +1,30 @@
-"""Checkpoints of accelerate's `save_state`, each written whole or not at all, and checked before it is loaded."""
+"""Checkpoints of accelerate's `save_state`, each written whole or not at all, and checked before it is loaded.
+
+Models, moving averages among them, are safetensors; the states of optimisers and generators of random numbers are read with
+`weights_only`, which accelerate does of itself. Its custom states are unpickled, so there are none.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 from safetensors import SafetensorError
+from torch import nn
 
 from genre_gan.files import write_bytes
 from training.arguments import TrainingError
 
 _RECORD = "record.json"
+_FORMAT = 2  # raised when older checkpoints cannot be resumed from any more
 
 
 def write_checkpoint(accelerator: Accelerator, folder: Path, step: int, notes: dict[str, Any], keep: int) -> None:
@@ -31,9 +39,10 @@ def write_checkpoint(accelerator: Accelerator, folder: Path, step: int, notes: d
     try:
         for leftover in folder.glob(".writing-*"):
             shutil.rmtree(leftover)
-        accelerator.save_state(str(temporary))
+        with _plain_models(accelerator):
+            accelerator.save_state(str(temporary))
         digests = {path.name: _digest(path) for path in sorted(temporary.iterdir())}
-        write_bytes(temporary / _RECORD, json.dumps({"step": step, "sha256": digests} | notes).encode())
+        write_bytes(temporary / _RECORD, json.dumps({"format": _FORMAT, "step": step, "sha256": digests} | notes).encode())
         for path in [*temporary.iterdir(), temporary]:
             _sync(path)
         if final.exists():  # a damaged one, or the run would not have come back to this step
@@ -70,6 +79,45 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> tuple[Path, d
         except (OSError, ValueError, KeyError, TypeError) as error:
             say(f"checkpoint {path.name} is damaged ({error}); trying the one before it")
     return None
+
+
+def load_checkpoint(accelerator: Accelerator, path: Path, record: dict[str, Any]) -> None:
+    """Restore everything from a checkpoint that `newest_checkpoint` found.
+
+    Raises:
+        TrainingError: this host does not see it, it is of other models, or an older version of these scripts wrote it.
+    """
+    if record.get("format") != _FORMAT:
+        raise TrainingError(
+            f"{path} was written by another version of these scripts: end that run with them, or begin anew with --overwrite"
+        )
+    if not path.is_dir():
+        raise TrainingError(f"this host does not see {path}: put --output-dir on a disk that all hosts share")
+    try:
+        with _plain_models(accelerator):
+            accelerator.load_state(str(path))
+    except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError) as error:
+        raise TrainingError(f"{path} cannot be loaded into this training: {error}") from error
+    accelerator.step = 0  # of the batches whose gradients are added; a checkpoint is behind the last of them
+
+
+@contextmanager
+def _plain_models(accelerator: Accelerator) -> Iterator[None]:
+    """Have checkpoints hold the models without wrappers, so that one of two processes can be resumed on one."""
+
+    def plain(model: nn.Module) -> nn.Module:
+        return accelerator.unwrap_model(model, keep_torch_compile=False)
+
+    def save(models: list[nn.Module], weights: list[dict], folder: str) -> None:
+        weights[:] = [plain(model).state_dict() for model in models]
+
+    def load(models: list[nn.Module], folder: str) -> None:
+        models[:] = [plain(model) for model in models]
+
+    hooks = [accelerator.register_save_state_pre_hook(save), accelerator.register_load_state_pre_hook(load)]
+    yield
+    for hook in hooks:
+        hook.remove()
 
 
 def _digest(path: Path) -> str:

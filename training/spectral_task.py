@@ -8,6 +8,7 @@ for data-efficient GAN training", 2020).
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genre_gan.data.cache import FeatureStore
-from genre_gan.data.latents import LatentStore, level
+from genre_gan.data.cache import FeatureStore, code_version, one_at_a_time, save_array
+from genre_gan.data.latents import CODE, LatentStore, level
 from genre_gan.features import musicnn_log_mel
 from genre_gan.generate import GenreGenerator
 from genre_gan.hub import packaged_weights
@@ -117,7 +118,7 @@ class Conditions(NamedTuple):
 class SpectralGANTask(Task):
     """Non-saturating loss with a lazy gradient penalty (R1) in the game on latents, hinge loss in the projected one."""
 
-    def __init__(self, trainer: Trainer, store: FeatureStore, latents: LatentStore, codec: Codec):
+    def __init__(self, trainer: Trainer, latents: LatentStore, codec: Codec, listener: MusiCNNOfLatents):
         args = trainer.args
         check_batch_size(args.batch_size, trainer.n_processes, GROUP_ROWS)
         self.trainer, self.codec = trainer, codec.to(trainer.device)
@@ -135,10 +136,7 @@ class SpectralGANTask(Task):
             generator.load_state_dict(SpectralGenerator.load(args.start_from).state_dict())
         _remember_tempos_and_keys(generator, latents)
         discriminator = LatentDiscriminator(self.config)
-        dtype = torch.float32 if trainer.accelerator.mixed_precision == "no" else torch.bfloat16
-        self.listener = MusiCNNOfLatents(codec, MusiCNN.load(packaged_weights("musicnn")), dtype).to(trainer.device)
-        error = fit_listener(self.listener, store, codec, args.seed)
-        trainer.say(f"MusiCNN hears the codec's spectrograms to within {error:.3f} of its own")
+        self.listener = listener.to(trainer.device)
         example = self._split(self.source.read(self.source.choose(0)).features.to(trainer.device))[1]
         heard = self.listener(example)
         projected = ProjectedDiscriminator([layer.shape[1] for layer in heard], len(self.config.genres)).to(trainer.device)
@@ -223,7 +221,6 @@ class SpectralGANTask(Task):
         if learns:
             self.optimizer_g.step()
         self.optimizer_g.zero_grad()
-        self.average.update_parameters(self.trainer.unwrap(self.generator))
         return {"loss G": loss}
 
     def _with_gain(self, latents: Tensor, batch: Batch, draw: int) -> Tensor:
@@ -274,16 +271,28 @@ def fit_codec(codec: Codec, store: FeatureStore, tracks: np.ndarray, seed: int, 
     codec.fit(codec.analyze(torch.from_numpy(_draw_crops(store, tracks, 2.2, seed, n_crops))))
 
 
-def fit_listener(listener: MusiCNNOfLatents, store: FeatureStore, codec: Codec, seed: int, n_crops: int = 200) -> float:
-    """Fit MusiCNN's view of the codec's spectrograms to its own; the mean error that is left."""
+def fitted_listener(
+    store: FeatureStore, latents: LatentStore, codec: Codec, seed: int, dtype: torch.dtype, n_crops: int = 200
+) -> MusiCNNOfLatents:
+    """MusiCNN behind filters that make of the codec's spectrograms what it knows; they are fitted once and kept in the cache."""
     import soxr
 
-    settings = codec.config.features
-    crops = _draw_crops(store, np.arange(len(store.tracks)), 3.0, seed, n_crops)
-    wanted = np.stack([soxr.resample(crop, settings.sample_rate_hz, 16_000) for crop in crops])
-    device = codec.mean.device
-    log_mel = torch.cat([codec.analyze(part.to(device)) for part in torch.from_numpy(crops).split(20)])
-    return listener.fit(log_mel, torch.cat([musicnn_log_mel(part.to(device)) for part in torch.from_numpy(wanted).split(20)]))
+    listener = MusiCNNOfLatents(codec, MusiCNN.load(packaged_weights("musicnn")), dtype)
+    content = [code_version(*CODE, "models/musicnn.py", "models/projected.py"), seed, n_crops]
+    content += [store.content_key(track) for track in range(len(store.tracks))]
+    path = latents.folder / f"listener-{hashlib.sha256(repr(content).encode()).hexdigest()[:16]}.npy"
+    with one_at_a_time(latents.folder):
+        if not path.exists():
+            settings = codec.config.features
+            crops = _draw_crops(store, np.arange(len(store.tracks)), 3.0, seed, n_crops)
+            wanted = np.stack([soxr.resample(crop, settings.sample_rate_hz, 16_000) for crop in crops])
+            log_mel = torch.cat([codec.analyze(part) for part in torch.from_numpy(crops).split(20)])
+            heard = torch.cat([musicnn_log_mel(part) for part in torch.from_numpy(wanted).split(20)])
+            error = listener.fit(log_mel, heard)
+            print(f"MusiCNN hears the codec's spectrograms to within {error:.3f} of its own", flush=True)
+            save_array(path, listener.filters.numpy())
+    listener.filters.copy_(torch.from_numpy(np.load(path)))
+    return listener
 
 
 def _draw_crops(store: FeatureStore, tracks: np.ndarray, duration_s: float, seed: int, n_crops: int) -> np.ndarray:

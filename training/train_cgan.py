@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
 
+import torch
 
 from genre_gan.data.latents import LatentStore
 from genre_gan.data.splits import split_tracks
@@ -25,7 +26,8 @@ from genre_gan.models.codec import Codec, CodecConfig
 from genre_gan.models.waveform import ACTIVATIONS, MODELS
 from training.arguments import add_common_arguments, add_streaming_argument, positive_int, run_script
 from training.batches import Slices, StreamLoader
-from training.spectral_task import SEMITONES, SpectralGANTask, fit_codec
+from training.launch import check_precision, is_main_process
+from training.spectral_task import SEMITONES, SpectralGANTask, fit_codec, fitted_listener
 from training.trainer import Trainer, load_features
 from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask
 
@@ -96,10 +98,12 @@ def train_spectral(args: argparse.Namespace) -> None:
         fit_codec(codec, store, split.train, args.seed)
     else:
         codec = Codec.load(args.start_from / "codec")
-    latents = LatentStore(store, split.train, codec, SEMITONES, args.cache_dir, progress=True)
+    latents = LatentStore(store, split.train, codec, SEMITONES, args.cache_dir, progress=is_main_process())
+    dtype = torch.float32 if check_precision(args) == "no" else torch.bfloat16
+    listener = fitted_listener(store, latents, codec, args.seed, dtype)
     trainer = Trainer(args, "cgan", store)
     trainer.say(split.summary())
-    task = SpectralGANTask(trainer, store, latents, codec)
+    task = SpectralGANTask(trainer, latents, codec, listener)
     trainer.fit(task)
     task.trained.generator.training_record = trainer.record(task.loader, store, split)
     trainer.finish(task.trained.save_pretrained)

@@ -148,7 +148,6 @@ class LSTMTask(Task):
             group["lr"] = self.learning_rate * (0.51 + 0.49 * math.cos(math.pi * step / self.n_steps))
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.average.update_parameters(self.trainer.unwrap(self.model))
         return {"loss": loss.detach(), "train accuracy": (logits.argmax(1) == batch.genre_ids).float().mean()}
 
     @property

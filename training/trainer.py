@@ -13,7 +13,7 @@ and its task
     class MyTask(Task):
         def __init__(self, trainer, store):
             model = MyModel(...)
-            self.average = trainer.average(model, decay=0.999)                # a moving average of its weights, if wanted
+            self.average = trainer.average(model, decay=0.999)                # which follows the weights behind each step
             optimizer = torch.optim.Adam(model.parameters(), trainer.args.learning_rate)
             self.model, self.optimizer = trainer.prepare(model, optimizer)    # all models and optimisers that learn
             self.loader = trainer.loader(Slices(store, segments, trainer.rows_per_step, seed))
@@ -36,7 +36,6 @@ to `trainer.device`.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import hashlib
 import json
 import os
@@ -49,15 +48,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
-from accelerate.utils import (
-    DataLoaderConfiguration,
-    DistributedType,
-    ProjectConfiguration,
-    broadcast_object_list,
-    gather_object,
-    parse_flag_from_env,
-)
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
@@ -70,12 +61,10 @@ from genre_gan.features import FeatureConfig
 from genre_gan.hub import push_model_folder
 from training.arguments import TrainingError, launch_command
 from training.batches import Batch, Loader, Source, StreamLoader, check_batch_size
-from training.checkpoints import newest_checkpoint, write_checkpoint
+from training.checkpoints import load_checkpoint, newest_checkpoint, write_checkpoint
+from training.launch import check_precision, is_main_process, keep_freed_memory, meet_anew, start_accelerator
 from training.run_folder import RunFolder, check_run
 
-# Where DistributedDataParallel holds the last reference to a process group, freeing it can wait for ever: its threads need
-# the interpreter that waits for them. So another reference stays.
-_process_groups: list[dist.ProcessGroup] = []
 # Signals this close together are one: a terminal's Ctrl-C reaches a process directly and through its launcher.
 _ONE_SIGNAL_S = 2.0
 
@@ -102,8 +91,8 @@ def load_features(args: argparse.Namespace, config: FeatureConfig) -> FeatureSto
     To be called before there is a `Trainer`: from then on the processes wait for each other, for minutes at most.
     """
     check_run(args, _resumes(args))
-    _precision(args)
-    is_main = os.environ.get("RANK", "0") == "0"
+    check_precision(args)
+    is_main = is_main_process()
     tracks = load_tracks(args.data or [DEFAULT_DATASET], args.genres)
     if is_main:
         print(tracks.describe(), flush=True)
@@ -124,9 +113,9 @@ class Trainer:
     def __init__(self, args: argparse.Namespace, name: str, store: FeatureStore | None = None):
         self.args, self.name, self.resume = args, name, _resumes(args)
         check_run(args, self.resume)
-        _keep_freed_memory()
-        _meet_anew()
-        self.accelerator = _start_accelerator(args)
+        keep_freed_memory()
+        meet_anew()
+        self.accelerator = start_accelerator(args)
         self.device, self.is_main = self.accelerator.device, self.accelerator.is_main_process
         self.n_processes = self.accelerator.num_processes
         self.command = launch_command(self.n_processes)
@@ -134,6 +123,7 @@ class Trainer:
         self._data_digest = "" if store is None else _digest(store)
         self._models: list[nn.Module] = []
         self._optimizers: list[torch.optim.Optimizer] = []
+        self._averages: list[tuple[AveragedModel, nn.Module]] = []
         self._signal, self._signalled_at = 0, 0.0
         self._say_what_runs()
         check_batch_size(args.batch_size, self.n_processes)
@@ -156,14 +146,15 @@ class Trainer:
     def average(self, model: nn.Module, decay: float) -> AveragedModel:
         """An exponential moving average of a model's weights, on this device and in the checkpoints.
 
-        Call its `update_parameters(model)` behind each step; the first steps count for more.
+        It follows the weights behind each step; the first steps count for more.
         """
 
         def update(average: Tensor, value: Tensor, n_averaged: Tensor) -> Tensor:
             return average.lerp(value, 1.0 - ((1.0 + n_averaged) / (10.0 + n_averaged)).clamp_max(decay))
 
         averaged = AveragedModel(model, self.device, update).eval().requires_grad_(False)
-        self.accelerator.register_for_checkpointing(averaged)
+        self.accelerator.prepare_model(averaged, evaluation_mode=True)  # for the checkpoints alone
+        self._averages.append((averaged, model))
         return averaged
 
     def prepare(self, *objects: Any) -> tuple[Any, ...]:
@@ -235,6 +226,8 @@ class Trainer:
             with self.accelerator.accumulate(*self._models):
                 values = task.train_step(batch, step)
             means = {name: means.get(name, 0.0) + value.detach().float() / n_batches for name, value in values.items()}
+        for average, model in self._averages:
+            average.update_parameters(model)
         self._n_counted += self.rows_per_step
         return means
 
@@ -313,8 +306,7 @@ class Trainer:
             self.folder.write_history()
             rate = getattr(self.args, "learning_rate", None)
             notes = {"data": self._data_digest, "learning_rate": rate, "positions": positions}
-            with _plain_names(self):
-                write_checkpoint(self.accelerator, self.checkpoints, step, notes, self.args.keep_checkpoints)
+            write_checkpoint(self.accelerator, self.checkpoints, step, notes, self.args.keep_checkpoints)
 
     def _load_checkpoint(self, loader: Loader | StreamLoader) -> int:
         """Restore the newest whole checkpoint, which the main process finds for all, and return its step; 0 for none."""
@@ -329,12 +321,8 @@ class Trainer:
             raise TrainingError(
                 f"the data is not what the run in {self.args.output_dir} began with (other tracks, genres or lengths)"
             )
-        if not path.is_dir():
-            raise TrainingError(f"this host does not see {path}: put --output-dir on a disk that all hosts share")
         rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._optimizers]
-        with _plain_names(self):
-            self.accelerator.load_state(str(path))
-        self.accelerator.step = 0  # of the batches whose gradients are added; a checkpoint is behind the last of them
+        load_checkpoint(self.accelerator, path, record)
         if record["learning_rate"] != getattr(self.args, "learning_rate", None):
             for optimizer, before in zip(self._optimizers, rates, strict=True):
                 for group, rate in zip(optimizer.param_groups, before, strict=True):
@@ -388,74 +376,6 @@ def _resumes(args: argparse.Namespace) -> bool:
     return args.resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
 
 
-def _on_cpu() -> bool:
-    """Several processes without GPUs of their own share the CPU, which accelerate lets them only when told."""
-    if torch.cuda.is_available():
-        return parse_flag_from_env("ACCELERATE_USE_CPU")
-    return "LOCAL_RANK" in os.environ or not torch.backends.mps.is_available()
-
-
-def _precision(args: argparse.Namespace) -> str:
-    """What the arguments say, else the launcher."""
-    precision = args.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if precision == "fp16" and _on_cpu():
-        raise TrainingError("fp16 is for GPUs; on a CPU use --mixed-precision bf16, or no")
-    return precision
-
-
-def _start_accelerator(args: argparse.Namespace) -> Accelerator:
-    """With what the launcher said where the arguments say nothing."""
-    accelerator = Accelerator(
-        cpu=_on_cpu(),
-        mixed_precision=_precision(args),
-        dynamo_backend="inductor" if args.compile else None,
-        log_with=None if args.tracker == "none" else args.tracker,
-        project_config=ProjectConfiguration(str(args.output_dir), str(args.output_dir / "logs")),
-        dataloader_config=DataLoaderConfiguration(split_batches=True, even_batches=False, non_blocking=torch.cuda.is_available()),
-    )
-    if dist.is_initialized():
-        _process_groups.append(dist.group.WORLD)
-    if args.gradient_accumulation_steps:
-        accelerator.gradient_accumulation_steps = args.gradient_accumulation_steps
-    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
-        raise TrainingError(f"the models fit every GPU whole: use multi-GPU training, not {accelerator.distributed_type.value}")
-    return accelerator
-
-
-@contextmanager
-def _plain_names(trainer: Trainer) -> Iterator[None]:
-    """Have checkpoints hold the models without wrappers, so that one of two processes can be resumed on one."""
-
-    def save(models: list[nn.Module], weights: list[dict], folder: str) -> None:
-        weights[:] = [trainer.unwrap(model).state_dict() for model in models]
-
-    def load(models: list[nn.Module], folder: str) -> None:
-        models[:] = [trainer.unwrap(model) for model in models]
-
-    hooks = [trainer.accelerator.register_save_state_pre_hook(save), trainer.accelerator.register_load_state_pre_hook(load)]
-    yield
-    for hook in hooks:
-        hook.remove()
-
-
 def _digest(store: FeatureStore) -> str:
     described = [store.tracks.ids, store.tracks.genre_names, store.n_frames.tolist()]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()
-
-
-def _meet_anew() -> None:
-    """After an elastic restart, meet at another port: the launcher's store still has the addresses of the lost processes."""
-    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
-    if attempt and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"
-        os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + attempt)
-
-
-def _keep_freed_memory() -> None:
-    """Have the C library keep large blocks that are freed, instead of asking the system for zeroed pages each step."""
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, TypeError, OSError):  # not glibc
-        return
-    for option, value in ((-3, 2**30), (-1, 2**31 - 1), (-2, 2**26)):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
-        mallopt(option, value)

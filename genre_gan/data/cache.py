@@ -179,10 +179,10 @@ class ContentHashes:
 
 
 @cache
-def code_version() -> str:
-    """A hash of the code that computes features: values that older code has cached are not used."""
+def code_version(*more: str) -> str:
+    """A hash of the code that computes features, and of `more` files of this package: what older code has cached is not used."""
     digest = hashlib.sha256()
-    for name in _CODE:
+    for name in _CODE + more:
         digest.update((files("genre_gan") / name).read_bytes())
     return digest.hexdigest()[:16]
 

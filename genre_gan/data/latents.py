@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from genre_gan.data.cache import FeatureStore, code_version, save_array
+from genre_gan.data.cache import FeatureStore, code_version, one_at_a_time, save_array
 from genre_gan.files import cache_folder
 from genre_gan.loudness import integrated_lufs
 
 if TYPE_CHECKING:
     from genre_gan.models.codec import Codec
 
+CODE = ("data/latents.py", "loudness.py", "models/codec.py")  # what cached values depend on, beside the features' own
 LOUDNESS_LUFS = -16.0
 MIN_TEMPO_BPM, MAX_TEMPO_BPM = 60.0, 180.0
 MIN_KEY_AGREEMENT = 0.55  # correlation under which a track's key counts as unknown
@@ -30,8 +31,10 @@ class LatentStore:
     """Latents of some tracks of a waveform store, each at several playing speeds, read through memory maps.
 
     A track played faster is higher and quicker, as on a record player: the same few hours show more of what music can be.
+    Opening it computes what the cache lacks; of several processes that open the same one, one works and the rest wait.
 
     Attributes:
+        folder: of the cached files, which belongs to this codec.
         tracks: the tracks, once for each speed.
         n_frames: latent frames of each [shape=(n,)].
         n_features, frame_rate_hz: values in a latent frame, coefficients times rows, and frames in a second.
@@ -50,18 +53,19 @@ class LatentStore:
     ):
         config = codec.config
         self.n_features, self.frame_rate_hz = config.n_coefficients * config.n_rows, config.latent_rate_hz
-        key = hashlib.sha256(f"{config!r} {code_version()}".encode())
+        key = hashlib.sha256(f"{config!r} {code_version(*CODE)}".encode())
         for tensor in (codec.mean, codec.scale):  # all that encoding depends on
             key.update(tensor.cpu().numpy().tobytes())
-        folder = (cache_dir or cache_folder()) / f"latents-{key.hexdigest()[:16]}"
-        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = (cache_dir or cache_folder()) / f"latents-{key.hexdigest()[:16]}"
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.tracks = store.tracks.select(np.tile(tracks, len(semitones)))
         work = [int(track) for track in tracks]
         if progress:
             from tqdm.auto import tqdm
 
             work = tqdm(work, desc="latents", unit="track", leave=False)
-        made = [_prepare(store, track, codec, semitones, folder) for track in work]
+        with one_at_a_time(self.folder):
+            made = [_prepare(store, track, codec, semitones, self.folder) for track in work]
         self._paths = [paths[i] for i in range(len(semitones)) for paths, _, _ in made]
         self.n_frames = np.array([len(np.load(path, mmap_mode="r")) for path in self._paths])
         self.keys = np.array([_transposed(key, shift) for shift in semitones for _, _, key in made])
