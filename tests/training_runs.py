@@ -128,11 +128,11 @@ def set_adam_epsilon(epsilon: float) -> None:
 
 def tiny_arguments(kind: str, data: Path, output_dir: Path, n_steps: int, *more: object) -> list[object]:
     """A tiny training of `kind` on what `write_tiny_data` wrote, with a checkpoint after each step."""
-    options: list[object] = ["--data", data / "music", "--cache-dir", data / "cache", "--output-dir", output_dir]
-    options += ["--batch-size", 4]  # which some of the tiny ones set again
+    options: list[object] = [*TINY[kind]]
+    options += [] if "--batch-size" in options else ["--batch-size", 4]
+    options += ["--data", data / "music", "--cache-dir", data / "cache", "--output-dir", output_dir]
     options += ["--max-steps", n_steps, "--checkpoint-every", 1, "--preview-every", 1000, "--tracker", "none", "--num-workers", 0]
-    script, *tiny = TINY[kind]
-    return [script, *options, *tiny, *more]
+    return [*options, *more]
 
 
 def write_tiny_data(folder: Path) -> Path:
