@@ -131,3 +131,9 @@ def test_the_pipelines_do_not_import_the_evaluation_and_the_scripts_that_measure
     for name in ("generate", "classify"):
         assert not {module for module in reached(ROOT / "genre_gan" / f"{name}.py") if module.startswith("genre_gan.evaluation")}
     assert "genre_gan.evaluation.embeddings" in reached(ROOT / "training" / "make_mtt_vgg_weights.py")
+
+
+def test_of_the_published_tagging_networks_one_is_for_training_and_one_for_measuring():
+    """The package `musicnn` has others. They stay unused, so that whoever measures from outside with them measures something new."""
+    assert {path.stem for path in (ROOT / "training").glob("make_*_weights.py")} == {"make_musicnn_weights", "make_mtt_vgg_weights"}
+    assert {path.parent.name for path in (ROOT / "genre_gan" / "weights").glob("*/LICENSE")} == {"musicnn", "mtt_vgg"}
