@@ -52,9 +52,9 @@ def learning_curve_figure(rows: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write `figure` as a picture."""
-    figure.savefig(path, dpi=110)
+def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
+    """Write `figure` as a picture with so many pixels an inch."""
+    figure.savefig(path, dpi=dpi)
 
 
 def spectra_figure(spectra: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:

@@ -134,6 +134,6 @@ def test_the_pipelines_do_not_import_the_evaluation_and_the_scripts_that_measure
 
 
 def test_of_the_published_tagging_networks_one_is_for_training_and_one_for_measuring():
-    """The package `musicnn` has others. They stay unused, so that whoever measures from outside with them measures something new."""
-    assert {path.stem for path in (ROOT / "training").glob("make_*_weights.py")} == {"make_musicnn_weights", "make_mtt_vgg_weights"}
+    """The package `musicnn` has others. They stay unused, so that whoever measures with them from outside is independent."""
+    assert sorted(path.stem for path in (ROOT / "training").glob("make_*")) == ["make_mtt_vgg_weights", "make_musicnn_weights"]
     assert {path.parent.name for path in (ROOT / "genre_gan" / "weights").glob("*/LICENSE")} == {"musicnn", "mtt_vgg"}

@@ -200,7 +200,7 @@ def write_results(report: dict, sets: dict[str, ClipSet], args: argparse.Namespa
         clips = sets[f"generated, {args.model[0]}"]
         chosen = [i for genre in dict.fromkeys(clips.genres) for i in [k for k, g in enumerate(clips.genres) if g == genre][:2]]
         sheet = mel_figure([clips.clips[i] for i in chosen], [clips.genres[i] for i in chosen], columns=4)
-        save_figure(sheet, args.output_dir / "generator_spectrograms.png")
+        save_figure(sheet, args.output_dir / "generator_spectrograms.png", dpi=64)  # as large as pages show it
         spectra = {row: mean_spectrum_db(clips.clips) for row, clips in sets.items()}
         save_figure(spectra_figure(spectra), args.output_dir / "generator_spectra.png")
     print(page)
