@@ -2,6 +2,7 @@
 
     python -m genre_gan generate jazz -o clip.wav
     python -m genre_gan generate jazz=0.7 hiphop=0.3 --duration-s 20 --seed 7 -o blend.mp3
+    python -m genre_gan generate disco --tempo-bpm 120 --key "A minor" --loop -o loop.flac
     python -m genre_gan classify song.mp3 folder/of/songs
     python -m genre_gan classify folder/of/songs --csv > genres.csv
 
@@ -34,6 +35,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--duration-s", type=float, default=8.0, metavar="S", help="seconds, from 1 to 120 (default: %(default)s)")
     add("--seed", type=int, help="the same seed gives the same clip (default: a new one, which is printed)")
     add("--variation", type=float, default=1.0, metavar="V", help="0, typical, to 1.5, daring (default: %(default)s)")
+    add("--tempo-bpm", type=float, metavar="BPM", help="beats a minute, from 60 to 180 with mel (default: the seed decides)")
+    add("--key", metavar="KEY", help="such as 'A minor' or Eb, with mel (default: the seed decides)")
+    add("--loop", action="store_true", help="let the end flow into the beginning, rounded to whole bars")
     add("--model", metavar="NAME", help="mel, fcn, cnn, a folder or a Hub id (default: mel)")
     generate.set_defaults(run=run_generate)
     classify = commands.add_parser("classify", help="name the genre of sound files")
@@ -77,7 +81,8 @@ def run_generate(args: argparse.Namespace) -> int:
         raise ValueError(f"-o must lie in a folder that exists, got {str(args.output)!r}")
     blend = parse_blend(args.genre)
     seed = secrets.randbelow(2**31) if args.seed is None else args.seed
-    clip = GenreGenerator.from_pretrained(args.model).generate(blend, args.duration_s, seed, args.variation)
+    wishes = {"tempo_bpm": args.tempo_bpm, "key": args.key, "loop": args.loop}
+    clip = GenreGenerator.from_pretrained(args.model).generate(blend, args.duration_s, seed, args.variation, **wishes)
     clip.save(args.output)
     print(f"{args.output}: {' '.join(args.genre)}, {clip.duration_s:g} s, seed {seed}")
     return 0

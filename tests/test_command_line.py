@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from genre_gan import Clip, Guess
+from genre_gan import Clip, Guess, Recipe
 from genre_gan.__main__ import main, parse_blend
 from genre_gan.classify import TimelinePoint
 from genre_gan.models.classifier import GenreLSTM
 from genre_gan.models.waveform import WaveformGenerator
 from genre_gan.wording import clock, csv_text, passages, sentence, strongest_moment
 from tests.conftest import SAMPLE_RATE_HZ, synthesize
-from tests.test_models import TINY_LSTM, tiny_gan
+from tests.test_models import TINY_LSTM, tiny_gan, tiny_spectral_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,6 +54,15 @@ def test_generate_writes_what_was_asked_and_names_its_seed(generator, tmp_path, 
     assert np.array_equal(soundfile.read(path)[0], soundfile.read(again)[0])
 
 
+def test_tempo_key_and_loop_reach_the_clip(tmp_path):
+    model, path = str(tiny_spectral_model().save_pretrained(tmp_path / "mel")), tmp_path / "loop.flac"
+    wishes = ["--tempo-bpm", "120", "--key", "a minor", "--loop"]
+    assert main(["generate", "blues", "-o", str(path), "--duration-s", "4.4", *wishes, "--model", model]) == 0
+    recipe = Recipe.from_file(path)
+    assert (recipe.tempo_bpm, recipe.key, recipe.loop) == (120.0, "A minor", True)
+    assert soundfile.info(path).duration == pytest.approx(4.0, abs=1e-3)  # two bars
+
+
 def test_a_blend_is_written_as_genres_and_weights():
     assert parse_blend(["jazz=0.7", "hiphop=0.3"]) == {"jazz": 0.7, "hiphop": 0.3}
     assert parse_blend(["jazz", "rock"]) == {"jazz": 1.0, "rock": 1.0}
@@ -71,6 +80,8 @@ def test_a_blend_is_written_as_genres_and_weights():
         (["generate", "blues", "-o", "{folder}/no/a.wav"], "a folder that exists"),
         (["generate", "blues", "-o", "{folder}/a.wav", "--duration-s", "999"], "got 999"),
         (["generate", "blues", "-o", "{folder}/a.wav", "--seed", "-5"], "got -5"),
+        (["generate", "blues", "-o", "{folder}/a.wav", "--tempo-bpm", "90"], "takes no tempo, got 90.0"),
+        (["generate", "blues", "-o", "{folder}/a.wav", "--key", "H dur"], "key 'H dur' is unknown; allowed: C major"),
         (["classify", "{folder}/empty"], "no sound files"),
     ],
 )
