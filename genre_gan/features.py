@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from genre_gan.audio import SAMPLE_RATE_HZ
 _FRAMES_AT_ONCE = 128  # what lies between the steps then stays in the processor's cache
 _BAND_GROUPS = 8
 MUSICNN_SAMPLE_RATE_HZ = 16_000
-MUSICNN_SETTINGS = {"sample_rate_hz": MUSICNN_SAMPLE_RATE_HZ, "n_fft": 512, "hop_length": 256, "n_mels": 96}
+MUSICNN_SETTINGS: dict[str, Any] = {"sample_rate_hz": MUSICNN_SAMPLE_RATE_HZ, "n_fft": 512, "hop_length": 256, "n_mels": 96}
 _MUSICNN_GAIN = 10_000.0
 _MUSICNN_RMS = 0.2  # -14 dB full scale, about what published music has
 _SILENCE_RMS = 1e-4
@@ -101,6 +102,9 @@ class FeatureExtractor(nn.Module):
     Equal to `librosa.amplitude_to_db(abs(y), amin=1e-5, top_db=None)` with zero fill, `librosa.feature.mfcc` and
     `librosa.power_to_db(librosa.feature.melspectrogram(y), amin=1e-10, top_db=None)` at the same settings.
     """
+
+    window: Tensor
+    dct: Tensor
 
     def __init__(self, config: FeatureConfig):
         super().__init__()

@@ -123,7 +123,7 @@ def _header(kind: _Kind, record: Mapping, metrics: Sequence[_Metric], repo_id: s
         for metric in metrics
         if not metric.is_count
     ]
-    licence: dict[str, str] = {"license": license_id} if license_id else {
+    licence: dict[str, Any] = {"license": license_id} if license_id else {
         "license": "other",
         "license_name": "follows-from-the-training-data",
         "license_link": f"{constants.ENDPOINT}/{repo_id}#data-and-licence",

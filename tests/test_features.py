@@ -26,7 +26,7 @@ def test_features_equal_librosas(name, n_samples):
     clips = np.stack([synthesize(pitch, 2, 2.0, seed=7)[:n_samples] for pitch in (110, 300)])
     batch = FeatureExtractor(config)(torch.from_numpy(clips)).numpy()
     assert batch.shape[2] == config.n_features
-    for result, samples in zip(batch, clips):
+    for result, samples in zip(batch, clips, strict=True):
         assert np.abs(result - expected(config, samples)).max() < 1e-3
 
 

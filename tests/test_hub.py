@@ -283,7 +283,7 @@ def test_a_push_that_cannot_be_is_explained_and_changes_nothing(hub, client, gen
 def test_a_pull_that_cannot_be_is_explained(hub, client, generator):
     client(push_model_folder, generator, "anna/private", True)
     for repo_id, token in (("anna/nothing", ANNA), ("anna/private", BEN), ("anna/private", None)):
-        with pytest.raises(ModelError, match="no Hub model '.*', or no right to read it"):
+        with pytest.raises(ModelError, match=r"no Hub model '.*', or no right to read it"):
             client(samples_of, repo_id, token=token)
     with pytest.raises(ModelError, match="family 'spectral-gan', wanted one of lstm, linear-probe"):
         client(probabilities_of, "anna/private")
@@ -341,7 +341,8 @@ def test_in_trouble_the_cache_answers_within_the_time_limit(hub, client, generat
     assert sound_alike(client(with_short_limits, samples_of, "anna/trouble"), pulled)
     message, seconds = client(with_short_limits, timed_failure, samples_of, "anna/other")
     assert seconds < 6.0
-    reason = {"portal": "login page of a network", "429": "answers 429", "503": "answers 503"}.get(trouble, "no answer within 1.5 s")
+    reasons = {"portal": "login page of a network", "429": "answers 429", "503": "answers 503"}
+    reason = reasons.get(trouble, "no answer within 1.5 s")
     assert "cannot be reached, and its cache has no such model" in message and reason in message
     with pytest.raises(HubError, match="nothing was pushed"):
         client(with_short_limits, push_model_folder, generator, "anna/trouble")
@@ -385,7 +386,7 @@ def test_a_gated_repository_odd_tokens_and_revisions_are_named(hub, client, gene
         with pytest.raises(ModelError, match="revision must be a branch, a tag or a commit"):
             client(resolve_model_folder, "anna/gated", revision)
     for revision in ("../../main", "a b", "main?x=1#y", "\u00fc"):
-        with pytest.raises(ModelError, match="has no revision|could not be fetched"):
+        with pytest.raises(ModelError, match=r"has no revision|could not be fetched"):
             client(resolve_model_folder, "anna/gated", revision)
     with pytest.raises(ModelError, match="if it is private, log in"):
         client(samples_of, "anna/nothing", token=None)
@@ -465,7 +466,7 @@ def test_a_data_set_goes_to_the_hub_and_back(hub, client, music_folder, tmp_path
     assert len(hub.repos["dataset", "anna/set"].branches["main"]) == 2
     with hub.down():
         assert client(loaded_rows, "anna/set")[0] == audio
-        with pytest.raises(DataError, match="cannot be loaded .*--data path/to/genres"):
+        with pytest.raises(DataError, match=r"cannot be loaded .*--data path/to/genres"):
             client(load_tracks, ["anna/unknown"])
 
 
@@ -479,7 +480,8 @@ def test_artists_and_splits_survive_and_parquet_is_a_source_too(music_folder, tm
     printed(prepare_data.main, "--data", first, "--output-dir", second)
     tracks, again = load_tracks([str(first)]), load_tracks([str(second)])
     assert sorted(tracks, key=lambda track: track.id) == sorted(again, key=lambda track: track.id)
-    assert sorted(zip(tracks.ids, tracks.artists, strict=True)) == [(Path(name).stem, f"artist {i}") for i, name in enumerate(names)]
+    expected = [(Path(name).stem, f"artist {i}") for i, name in enumerate(names)]
+    assert sorted(zip(tracks.ids, tracks.artists, strict=True)) == expected
     assert len(set(tracks.genre_names[:5])) == 2  # whoever reads a stream of them meets all genres at once
     assert len(split_tracks(again, "artist").valid) == 2
 
@@ -538,7 +540,8 @@ def test_the_space_agrees_with_this_project():
     assert on_space in requirements["gradio"].specifier
     assert on_space.major == tested.major and on_space <= tested, f"set sdk_version in Spacefile to {tested}"
     header = yaml.safe_load(deploy_space.space_readme(settings, "---\nold: header\n---\n# Title\n").split("---")[1])
-    assert header["sdk_version"] == settings["sdk_version"] and header["models"] == ["anna/genre-gan-mel", "anna/genre-gan-classifier"]
+    assert header["sdk_version"] == settings["sdk_version"]
+    assert header["models"] == ["anna/genre-gan-mel", "anna/genre-gan-classifier"]
     assert header["suggested_hardware"] == settings["hardware"] and "old" not in header and "variables" not in header
 
 

@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from genre_gan.features import FeatureConfig
+from genre_gan.models.classifier import GenreLSTM, LSTMConfig
 from genre_gan.models.codec import Codec, CodecConfig
 from genre_gan.models.generator import SpectralGANConfig, SpectralGenerator
-from genre_gan.models.classifier import GenreLSTM, LSTMConfig
 from genre_gan.models.waveform import WaveformDiscriminator, WaveformGANConfig, WaveformGenerator
 from genre_gan.pretrained import ModelError
 from genre_gan.spectral import SpectralModel
@@ -93,7 +93,7 @@ def test_loading_is_strict_and_says_why(tmp_path):
     (folder / "config.json").write_text("{")
     with pytest.raises(ModelError, match="not valid JSON"):
         WaveformGenerator.load(folder)
-    with pytest.raises(ModelError, match="no config.json"):
+    with pytest.raises(ModelError, match=r"no config\.json"):
         WaveformGenerator.load(tmp_path)
 
 

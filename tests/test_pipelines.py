@@ -10,8 +10,8 @@ from genre_gan import AudioError, Clip, GenreClassifier, GenreGenerator, load_au
 from genre_gan.features import FeatureConfig
 from genre_gan.genres import GENRES
 from genre_gan.loudness import integrated_lufs, true_peak_db
-from genre_gan.models.codec import Codec, CodecConfig
 from genre_gan.models.classifier import GenreLSTM
+from genre_gan.models.codec import Codec, CodecConfig
 from genre_gan.models.waveform import WaveformGenerator
 from genre_gan.pretrained import ModelError
 from genre_gan.recipe import Recipe, RecipeError, RecipeWarning
@@ -266,7 +266,8 @@ def test_a_device_that_is_not_there_is_refused(generator):
 
 def test_every_kind_of_source_is_classified_alike(classifier, tmp_path):
     path = Clip(synthesize(220, 2, 5.0, seed=1), 22_050).save(tmp_path / "a.wav")
-    guesses = [classifier.classify(s) for s in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), load_audio(path))]
+    sources = (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), load_audio(path))
+    guesses = [classifier.classify(source) for source in sources]
     assert all(guess == guesses[0] for guess in guesses)
     guess = guesses[0]
     assert set(guess.probabilities) == {"blues", "metal"} and sum(guess.probabilities.values()) == pytest.approx(1.0)

@@ -79,7 +79,7 @@ def test_rows_run_once_and_the_page_shows_them_beside_the_report(command, tmp_pa
         del result["cpu_s"]
     assert again == found  # a repeated run gives the same to the last digit
 
-    with pytest.raises(SystemExit, match="was made with .*'scale': 0.02.*use another --output-dir"):
+    with pytest.raises(SystemExit, match=r"was made with .*'scale': 0.02.*use another --output-dir"):
         reproduce.main([*command, *only, "--scale", "0.04"])
 
 
@@ -120,7 +120,7 @@ def test_the_classifier_learns_what_is_easy_and_a_missing_genre_does_no_harm(opt
     assert curve[-1]["valid accuracy"] == 1.0 and curve[-1]["loss"] < 0.3 * curve[0]["loss"]
     assert set(predict(model, train).argmax(1)) == {0, 2}
     same, _ = train_classifier(config, [Phase(train, 12)], train, optimizer, seed=0, batch_size=8)
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), same.state_dict().values()))
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), same.state_dict().values(), strict=True))
 
 
 def test_generated_slices_come_in_the_number_asked_for():
@@ -130,13 +130,14 @@ def test_generated_slices_come_in_the_number_asked_for():
     assert made.features.shape == (5, FEATURES.segment_frames, 13) and np.isfinite(made.features).all()
     assert set(made.genre_ids) == {1} and set(made.tracks) == {NO_TRACK}
     assert not np.array_equal(made.features[0], made.features[2])
-    with pytest.raises(ValueError, match="clip_s must be at least the length of a slice, 1.0 s, got 0.5"):
+    with pytest.raises(ValueError, match=r"clip_s must be at least the length of a slice, 1\.0 s, got 0\.5"):
         generate_items(generator, {"metal": 5}, FEATURES, GENRES, clip_s=0.5, seed=3)
 
 
 def test_the_best_generators_data_is_added_only_if_it_never_heard_the_validation_tracks(command, tmp_path):
     generator = WaveformGenerator(WaveformGANConfig(n_samples=22_050, genres=GENRES, latent_dim=4, width=8))
-    names = ["a quarter generated", "a quarter generated, filtered", "a quarter generated first, then real", "real slices alone, 125 epochs"]
+    names = ["a quarter generated", "a quarter generated, filtered", "a quarter generated first, then real"]
+    names.append("real slices alone, 125 epochs")
     words = [*command, "--only", *names, "--best-generator", str(generator.save_pretrained(tmp_path / "leaky"))]
     with pytest.raises(SystemExit, match="may have heard validation tracks: it was trained by None"):
         reproduce.main(words)
@@ -170,9 +171,9 @@ def test_unusable_data_and_arguments_are_one_clear_line(tmp_path, capsys):
         csv.writer(file).writerows([("file_name", "genre", "artist"), *rows])
     words = ["--output-dir", str(tmp_path / "results"), "--work-dir", str(tmp_path / "work"), "--scale", "0.02"]
     only = ["--only", "LSTM_ADAM_50_segment", "--protocols", "artist"]
-    with pytest.raises(SystemExit, match="^error: there are fewer than 2 tracks of blues, metal"):
+    with pytest.raises(SystemExit, match=r"^error: there are fewer than 2 tracks of blues, metal"):
         reproduce.main([*words, "--data", str(single), *only])
-    with pytest.raises(SystemExit, match="^error: genre 'blues' cannot stand on both sides of .* it has 2 tracks by 1 artist"):
+    with pytest.raises(SystemExit, match=r"^error: genre 'blues' cannot stand on both sides of .* it has 2 tracks by 1 artist"):
         reproduce.main([*words, "--data", str(double), *only])
     with pytest.raises(SystemExit, match="'fcn-4s' needs training clips of at least 4 s"):
         reproduce.main([*words, "--data", str(short), "--only", "LSTM2_FCN_4S_GAN_segment", "--protocols", "segment"])

@@ -76,7 +76,7 @@ def _heading(results: Sequence[dict], command: str) -> str:
 
     {command}
 
-On {settings["tracks"]} tracks: classifiers trained {settings["scale"]:g} and GANs {settings["gan_scale"]:g} of the report's epochs
+On {settings["tracks"]} tracks: classifiers trained {settings["scale"]:g} and GANs {settings["gan_scale"]:g} of its epochs
 (50 or 100, and 500). One JSON file for each run stands in `report/`.
 
 Mean ± deviation over the runs (seeds). `segment`: the report's protocol, slices split at random, so that slices of one track
@@ -113,7 +113,7 @@ def _table(rows: Sequence, runs: dict) -> str:
             cells += [f"{value:g}" for value in row.report] if row.report else [""] * 3
         for protocol in protocols:
             cells += [_mean(run["curve"][-1][key] for run in done[protocol]) for key in ("loss", "accuracy")]
-            keys = ("slice accuracy",) if protocol == "segment" else ("slice accuracy", "track accuracy", "balanced track accuracy")
+            keys = ("slice accuracy", "track accuracy", "balanced track accuracy")[: 1 if protocol == "segment" else 3]
             cells += [_mean(run["scores"][key] for run in done[protocol]) for key in keys]
         lines.append(cells)
     return _markdown(header, lines)
@@ -133,7 +133,8 @@ def _gan_table(gans: dict) -> str:
         cells.append(_mean((r["sound"]["blues"]["spectrum distance dB"] for r in results if "blues" in r["sound"]), 1))
         lines.append(cells)
     return (
-        "After the last epoch. Flatness is 0 for a tone and 1 for white noise; the spectra are mean mel spectra of each genre, without "
+        "After the last epoch. Flatness is 0 for a tone and 1 for white noise; the spectra are mean mel spectra of each genre, "
+        "without "
         "their level.\n\n" + _markdown(header, lines)
     )
 
@@ -146,7 +147,7 @@ def _figure(n_columns: int, n_rows: int = 1, width: float = 5.0, height: float =
 
 def _curves(runs: dict, names: Sequence[str], quantity: str, title: str) -> Figure:
     figure, panels = _figure(len(CURVE_PROTOCOLS))
-    for axes, protocol in zip(panels[0], CURVE_PROTOCOLS):
+    for axes, protocol in zip(panels[0], CURVE_PROTOCOLS, strict=True):
         for colour, name in enumerate(names):
             done = runs.get((name, protocol), [])
             if not done:
@@ -167,11 +168,11 @@ def _gan_figure(gans: dict) -> Figure:
     figure, panels = _figure(2)
     for colour, name in enumerate(name for name in ("cnn", "fcn", "fcn-4s") if (name, "artist") in gans):
         curves = [result["curve"] for result in gans[name, "artist"]]
-        for axes, keys in zip(panels[0], (("loss G", "loss D"), ("logit real", "logit fake"))):
-            for key, style in zip(keys, ("-", "--")):
+        for axes, keys in zip(panels[0], (("loss G", "loss D"), ("logit real", "logit fake")), strict=True):
+            for key, style in zip(keys, ("-", "--"), strict=True):
                 mean = np.mean([[epoch[key] for epoch in curve] for curve in curves], 0)
                 axes.plot(np.arange(1, len(mean) + 1), mean, style, color=f"C{colour}", label=f"{name}, {key}")
-    for axes, label in zip(panels[0], ("loss", "mean logit of D")):
+    for axes, label in zip(panels[0], ("loss", "mean logit of D"), strict=True):
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
         if axes.lines:
@@ -181,7 +182,7 @@ def _gan_figure(gans: dict) -> Figure:
 
 def _confusions(runs: dict, shown: Sequence[tuple[str, str]]) -> Figure:
     figure, panels = _figure(2, -(-len(shown) // 2), 4.6, 4.4)
-    for axes, (name, protocol) in zip(panels.flat, shown):
+    for axes, (name, protocol) in zip(panels.flat, shown, strict=False):
         counts = np.sum([run["scores"]["confusion"] for run in runs[name, protocol]], 0)
         genres = runs[name, protocol][0]["genres"]
         axes.imshow(counts / np.maximum(counts.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)

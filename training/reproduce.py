@@ -173,11 +173,12 @@ ROWS = (
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", action="append", metavar="SOURCE", help="Hub data set id, folder of genres, tracks.csv or folder "
-                        f"of parquet; repeat to combine several (default: {DEFAULT_DATASET})")
+    parser.add_argument("--data", action="append", metavar="SOURCE", help="Hub data set id, folder of genres, tracks.csv or "
+                        f"folder of parquet; repeat to combine several (default: {DEFAULT_DATASET})")
     parser.add_argument("--cache-dir", type=Path, help="where features are kept (default: ~/.cache/genre_gan)")
     parser.add_argument("--output-dir", type=Path, default=Path(__file__).parent / "results", help="(default: %(default)s)")
-    parser.add_argument("--work-dir", type=Path, default=Path("runs/report"), help="where trained GANs are kept (default: %(default)s)")
+    parser.add_argument("--work-dir", type=Path, default=Path("runs/report"),
+                        help="where trained GANs are kept (default: %(default)s)")
     parser.add_argument("--only", nargs="+", metavar="ROW", help=f"rows by name, or groups of them ({', '.join(GROUPS)}; "
                         "default: all but extra)")
     parser.add_argument("--genres", nargs="+", metavar="GENRE", help="these genres of the data alone")
@@ -185,7 +186,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=positive_int, metavar="N", help="run seeds 0 to N-1 (default: 3, extra rows 5)")
     parser.add_argument("--scale", type=_scale, default=1.0, help="of the classifiers' epochs, above 0 up to 1 (default: 1)")
     parser.add_argument("--gan-scale", type=_scale, help="of the GANs' epochs (default: the same as --scale)")
-    parser.add_argument("--best-generator", metavar="MODEL", help="of the extra rows: packaged name, folder or Hub id (default: mel)")
+    parser.add_argument("--best-generator", metavar="MODEL",
+                        help="of the extra rows: packaged name, folder or Hub id (default: mel)")
     args = parser.parse_args(argv)
     args.gan_scale = args.gan_scale or args.scale
     known = [row.name for row in ROWS] + list(GROUPS)
@@ -301,7 +303,8 @@ def run_row(lab: Laboratory, row: Row, protocol: str, seed: int) -> dict:
     if row.generated:
         judge = None
         if row.filtered:
-            judge, _ = train_classifier(config, [Phase(sides.train, epochs // 2 or 1)], sides.valid, row.optimizer, seed, batch_size)
+            half = [Phase(sides.train, epochs // 2 or 1)]
+            judge, _ = train_classifier(config, half, sides.valid, row.optimizer, seed, batch_size)
         generated = generate_for_row(lab, row, protocol, seed, sides, judge)
     phases = plan_phases(row, sides.train, generated, epochs)
     model, curve = train_classifier(config, phases, sides.valid, row.optimizer, seed, batch_size)
@@ -386,6 +389,7 @@ def trained_generators(lab: Laboratory, name: str, protocol: str, seed: int, tra
         pipeline.model.save_pretrained(folder / genre)
         pipelines.append(pipeline)
         curves.append(curve)
+    names, epochs = list(curves[0][0]), len(curves[0])
     result = {
         "generator": name,
         "protocol": protocol,
@@ -393,8 +397,8 @@ def trained_generators(lab: Laboratory, name: str, protocol: str, seed: int, tra
         "settings": lab.settings,
         "genres": found,
         "slices": len(segments),
-        "epochs": len(curves[0]),
-        "curve": rounded([{key: float(np.mean([c[i][key] for c in curves])) for key in curves[0][0]} for i in range(len(curves[0]))]),
+        "epochs": epochs,
+        "curve": rounded([{key: float(np.mean([c[i][key] for c in curves])) for key in names} for i in range(epochs)]),
         "sound": rounded(compare_sound(lab.wave_store, segments, pipelines, spec.clip_s)),
         "cpu_s": round(time.process_time() - started, 1),
     }
@@ -419,10 +423,8 @@ def compare_sound(store: FeatureStore, segments: Segments, pipelines: Sequence[G
         for genre in pipeline.genres:
             members = np.flatnonzero(names == genre)
             chosen = members[np.linspace(0, len(members) - 1, min(STATISTICS_CLIPS, len(members))).astype(int)]
-            real = [
-                sound_statistics(store.read(int(segments.track[i]), int(segments.start[i]), int(segments.n_frames[i]))[:, 0], SAMPLE_RATE_HZ)
-                for i in chosen
-            ]
+            places = [(int(segments.track[i]), int(segments.start[i]), int(segments.n_frames[i])) for i in chosen]
+            real = [sound_statistics(store.read(*place)[:, 0], SAMPLE_RATE_HZ) for place in places]
             fake = [sound_statistics(*pipeline.generate(genre, clip_s, seed)) for seed in range(STATISTICS_CLIPS)]
             (real_flatness, real_db), (fake_flatness, fake_db) = (
                 (float(np.mean([f for f, _ in clips])), np.mean([db for _, db in clips], 0)) for clips in (real, fake)
@@ -433,7 +435,7 @@ def compare_sound(store: FeatureStore, segments: Segments, pipelines: Sequence[G
 
 
 def count_by_genre(items: Items, genres: Sequence[str]) -> dict[str, int]:
-    return dict(zip(genres, np.bincount(items.genre_ids, minlength=len(genres)).tolist()))
+    return dict(zip(genres, np.bincount(items.genre_ids, minlength=len(genres)).tolist(), strict=True))
 
 
 def rounded(value):
@@ -469,7 +471,10 @@ def reproduce(args: argparse.Namespace) -> None:
     only = args.only or GROUPS[:-1]
     rows = [row for row in ROWS if row.name in only or row.group in only]
     plan = [
-        (row, protocol, seed) for row in rows for protocol in args.protocols or row.protocols for seed in range(args.seeds or row.seeds)
+        (row, protocol, seed)
+        for row in rows
+        for protocol in args.protocols or row.protocols
+        for seed in range(args.seeds or row.seeds)
     ]
     plan.sort(key=lambda run: (GROUPS.index(run[0].group), run[2]))  # a group's rows are comparable early
     lab = Laboratory(args)

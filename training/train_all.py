@@ -15,20 +15,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # the project need not be installed
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
 
 from genre_gan.data.sources import DEFAULT_DATASET
 from genre_gan.genres import GENRES
 from training.arguments import positive_int
 
+ROOT = Path(__file__).resolve().parents[1]
 STEPS = {"mel": 30_000, "fcn": 600, "cnn": 400}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", action="append", metavar="SOURCE", help=f"as in each script (default: {DEFAULT_DATASET})")
-    parser.add_argument("--output-dir", type=Path, default=Path("runs"), help="a folder below for each model (default: %(default)s)")
+    parser.add_argument("--output-dir", type=Path, default=Path("runs"),
+                        help="a folder below for each model (default: %(default)s)")
     parser.add_argument("--processes", type=positive_int, default=1, help="of each training (default: %(default)s)")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies all steps (default: %(default)s)")
     parser.add_argument("--install", action="store_true", help="copy the finished weights into the package")

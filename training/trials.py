@@ -44,13 +44,13 @@ class Items:
 
 def join(parts: Sequence[Items]) -> Items:
     """All of these, which must be of one length in frames."""
-    return Items(*(np.concatenate(arrays) for arrays in zip(*(vars(part).values() for part in parts))))
+    return Items(*(np.concatenate(arrays) for arrays in zip(*(vars(part).values() for part in parts), strict=True)))
 
 
 def read_items(store: FeatureStore, segments: Segments) -> Items:
     """Read slices into memory."""
     features = np.zeros((len(segments), int(segments.n_frames.max()), store.config.n_features), np.float32)
-    for row, (track, start, n_frames) in enumerate(zip(segments.track, segments.start, segments.n_frames)):
+    for row, (track, start, n_frames) in enumerate(zip(segments.track, segments.start, segments.n_frames, strict=True)):
         features[row, :n_frames] = store.read(int(track), int(start), int(n_frames))
     genre_id = {genre: i for i, genre in enumerate(store.tracks.genres)}
     genre_ids = np.array([genre_id[store.tracks.genre_names[track]] for track in segments.track])
@@ -100,7 +100,8 @@ def train_classifier(
                 sums += len(rows) * _classifier_step(model, optim, phase.items.pick(rows), class_weights)
             loss, accuracy = sums / len(phase.items)
             scores = score(predict(model, valid), valid)
-            curve.append({"loss": loss, "accuracy": accuracy, "valid loss": scores["loss"], "valid accuracy": scores["slice accuracy"]})
+            valid = {"valid loss": scores["loss"], "valid accuracy": scores["slice accuracy"]}
+            curve.append({"loss": loss, "accuracy": accuracy} | valid)
     return model.eval(), curve
 
 

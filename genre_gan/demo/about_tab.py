@@ -41,7 +41,7 @@ def add_about_tab(models: Models) -> gr.Markdown:
         with gr.Accordion(title, open=False):
             gr.Markdown(text)
             for picture in pictures:
-                gr.Image(picture, label=picture.stem.replace("_", " "), interactive=False, buttons=["fullscreen"])
+                gr.Image(str(picture), label=picture.stem.replace("_", " "), interactive=False, buttons=["fullscreen"])
     return use
 
 

@@ -80,6 +80,13 @@ class Codec(PretrainedModel):
 
     config_class = CodecConfig
     family = "codec"
+    mean: Tensor
+    scale: Tensor
+    basis: Tensor
+    window: Tensor
+    filters: Tensor
+    inverse_filters: Tensor
+    bins: Tensor
 
     def __init__(self, config: CodecConfig):
         super().__init__(config)

@@ -133,6 +133,8 @@ class SpectralGenerator(PretrainedModel):
 
     config_class = SpectralGANConfig
     family = "spectral-gan"
+    tempo_quantiles_bpm: Tensor
+    key_shares: Tensor
 
     def __init__(self, config: SpectralGANConfig):
         super().__init__(config)

@@ -9,6 +9,7 @@ Axes: B batch, C channels, T frames; F bands of MusiCNN's input, G bands of the 
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from genre_gan.models.codec import CENTRE_DB, UNIT_DB, Codec
 from genre_gan.models.layers import group_deviation
-from genre_gan.models.musicnn import N_MELS, MusiCNN, same_padding
+from genre_gan.models.musicnn import N_MELS, FrontBranch, MusiCNN, same_padding
 
 SAMPLE_RATE_HZ, HOP_LENGTH = 16_000, 256  # of MusiCNN's input
 
@@ -30,15 +31,24 @@ class MusiCNNOfLatents(nn.Module):
     convolutions but run many times faster backwards; they are what `dtype` says, the rest is float32.
     """
 
+    filters: Tensor
+    timbre_0: Tensor
+    timbre_1: Tensor
+
     def __init__(self, codec: Codec, musicnn: MusiCNN, dtype: torch.dtype = torch.float32):
         super().__init__()
         self.codec, self.musicnn, self.dtype = codec, musicnn, dtype
         self.requires_grad_(False)
         self.register_buffer("filters", torch.zeros(codec.config.features.n_mels, N_MELS))  # (G, F)
-        dense = [_over_all_bands(branch.conv.weight) for branch in musicnn.front[:2]]
+        dense = [_over_all_bands(branch.conv.weight) for branch in self._branches[:2]]
         for name, weight in zip(("timbre_0", "timbre_1"), dense, strict=True):
             self.register_buffer(name, weight, persistent=False)
         self._temporal: tuple[int, Tensor] | None = None
+
+    @property
+    def _branches(self) -> list[FrontBranch]:
+        """MusiCNN's front end: two branches that look at timbre, three at what happens over time."""
+        return [cast(FrontBranch, branch) for branch in self.musicnn.front]
 
     def fit(self, log_mel: Tensor, wanted: Tensor, n_steps: int = 500) -> float:
         """Set the filters from log-mel spectrograms of the codec Tensor[n x N x G] and of MusiCNN Tensor[n x T x F].
@@ -85,14 +95,15 @@ class MusiCNNOfLatents(nn.Module):
         x = (log_mel * self.musicnn.input_scale + self.musicnn.input_shift).to(self.dtype)  # (B, T, F)
         n_clips, n_frames, n_bands = x.shape
         over_time, peaks = x.transpose(1, 2).contiguous(), []
-        for branch, weight in zip(self.musicnn.front[:2], (self.timbre_0, self.timbre_1), strict=True):
+        for branch, weight in zip(self._branches[:2], (self.timbre_0, self.timbre_1), strict=True):
             everywhere = F.conv1d(over_time, weight.to(self.dtype), padding=weight.shape[2] // 2)
             peaks.append(everywhere.unflatten(1, (-1, branch.conv.weight.shape[0])).amax(1))
         padded = F.pad(over_time, same_padding(128)).flatten(0, 1)  # (B * F, T + 127)
         temporal = (padded @ self._toeplitz(n_frames)).view(n_clips, n_bands, n_frames, -1).amax(1)
-        peaks += temporal.transpose(1, 2).split([len(branch.conv.bias) for branch in self.musicnn.front[2:]], 1)
+        peaks += temporal.transpose(1, 2).split([branch.conv.out_channels for branch in self._branches[2:]], 1)
         joined = []
-        for branch, peak in zip(self.musicnn.front, peaks, strict=True):
+        for branch, peak in zip(self._branches, peaks, strict=True):
+            assert branch.conv.bias is not None
             peak = (peak.float() + branch.conv.bias[:, None]) * branch.scale.sign()
             joined.append(peak.relu() * branch.scale + branch.shift)
         return torch.cat(joined, 1)
@@ -102,7 +113,7 @@ class MusiCNNOfLatents(nn.Module):
         if self._temporal is None or self._temporal[0] != n_frames:
             longest, parts = same_padding(128)[0], []
             frames = torch.arange(n_frames, device=self.filters.device)
-            for branch in self.musicnn.front[2:]:
+            for branch in self._branches[2:]:
                 kernel = branch.conv.weight[:, 0, :, 0]  # (C, k)
                 matrix = torch.zeros(n_frames + 127, n_frames, len(kernel), device=kernel.device)
                 offset = longest - same_padding(kernel.shape[1])[0]
@@ -146,8 +157,8 @@ class ProjectedDiscriminator(nn.Module):
     def standardize(self, layers: list[Tensor]) -> None:
         """Set what each head takes away from its layer and divides it by, from real music."""
         for head, layer in zip(self.heads, layers, strict=True):
-            head.mean.copy_(layer.mean((0, 2))[:, None])
-            head.scale.copy_(layer.std((0, 2))[:, None] + 0.05 * layer.std())
+            cast(_Head, head).mean.copy_(layer.mean((0, 2))[:, None])
+            cast(_Head, head).scale.copy_(layer.std((0, 2))[:, None] + 0.05 * layer.std())
 
     def forward(self, layers: list[Tensor], genre_ids: Tensor) -> Tensor:
         """Logits Tensor[B x n] of all heads, over time and of the whole, for layers Tensor[B x C x T] and genres (B,)."""
@@ -155,6 +166,9 @@ class ProjectedDiscriminator(nn.Module):
 
 
 class _Head(nn.Module):
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, n_in: int, n_genres: int, width: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_in, 1))
