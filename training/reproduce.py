@@ -389,7 +389,7 @@ def trained_generators(lab: Laboratory, name: str, protocol: str, seed: int, tra
         pipeline.model.save_pretrained(folder / genre)
         pipelines.append(pipeline)
         curves.append(curve)
-    names, epochs = list(curves[0][0]), len(curves[0])
+    keys, epochs = list(curves[0][0]), len(curves[0])
     result = {
         "generator": name,
         "protocol": protocol,
@@ -398,7 +398,7 @@ def trained_generators(lab: Laboratory, name: str, protocol: str, seed: int, tra
         "genres": found,
         "slices": len(segments),
         "epochs": epochs,
-        "curve": rounded([{key: float(np.mean([c[i][key] for c in curves])) for key in names} for i in range(epochs)]),
+        "curve": rounded([{key: float(np.mean([c[i][key] for c in curves])) for key in keys} for i in range(epochs)]),
         "sound": rounded(compare_sound(lab.wave_store, segments, pipelines, spec.clip_s)),
         "cpu_s": round(time.process_time() - started, 1),
     }

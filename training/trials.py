@@ -100,8 +100,8 @@ def train_classifier(
                 sums += len(rows) * _classifier_step(model, optim, phase.items.pick(rows), class_weights)
             loss, accuracy = sums / len(phase.items)
             scores = score(predict(model, valid), valid)
-            valid = {"valid loss": scores["loss"], "valid accuracy": scores["slice accuracy"]}
-            curve.append({"loss": loss, "accuracy": accuracy} | valid)
+            found = {"valid loss": scores["loss"], "valid accuracy": scores["slice accuracy"]}
+            curve.append({"loss": loss, "accuracy": accuracy} | found)
     return model.eval(), curve
 
 

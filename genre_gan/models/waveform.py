@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -147,7 +148,7 @@ def _cnn_generator(config: WaveformGANConfig) -> nn.Module:
         nn.Conv1d(code, channels[0], 7, padding=3),
         nn.LeakyReLU(0.2),
     ]
-    for n_in, n_out, stride in zip(channels, channels[1:], _CNN_STRIDES, strict=True):
+    for (n_in, n_out), stride in zip(pairwise(channels), _CNN_STRIDES, strict=True):
         layers += [nn.ConvTranspose1d(n_in, n_out, 6 * stride + 1, stride, 3 * stride, stride - 1), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers, nn.Conv1d(channels[-1], _CNN_FRAME, 7, padding=3), _ChannelsLast())
 
@@ -166,6 +167,6 @@ def _cnn_discriminator(config: WaveformGANConfig) -> tuple[nn.Module, int]:
         nn.Conv1d(_CNN_FRAME, channels[0], 7, padding=3),
         nn.LeakyReLU(0.2),
     ]
-    for n_in, n_out, stride in zip(channels, channels[1:], _CNN_STRIDES, strict=True):
+    for (n_in, n_out), stride in zip(pairwise(channels), _CNN_STRIDES, strict=True):
         layers += [nn.Conv1d(n_in, n_out, 6 * stride + 1, stride, 3 * stride), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(4), nn.Flatten()), 4 * channels[-1]
