@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import gradio as gr
 
@@ -14,6 +15,7 @@ RESULTS = HERE.parents[1] / "training" / "results"
 SNIPPETS = {path.stem: path.read_text(encoding="utf-8").rstrip() for path in (HERE / "snippets").glob("*.py")}
 ADDRESS = "http://127.0.0.1:7860"  # in the snippets, where the page puts its own
 OWN_ADDRESS_JS = f"(text) => [text.replaceAll('{ADDRESS}', location.origin + location.pathname.replace(/[/]$/, ''))]"
+LESSON_COMES = "<p>Three sounds are being made.</p>"
 PICTURE = re.compile(r"!\[([^]]*)\]\(([^)]*)\)")
 LOCAL_LINK = re.compile(r"\[([^]]*)\]\((?!https?:)[^)]*\)")
 
@@ -23,10 +25,19 @@ def read_text(name: str) -> str:
     return (HERE / "texts" / name).read_text(encoding="utf-8")
 
 
-def add_about_tab(models: Models) -> gr.Markdown:
-    """Build the tab; returns the text in which the page's own address is to stand."""
+class AboutTab(NamedTuple):
+    """What the page fills in: the three sounds, once the tab is looked at, and the text in which its own address is to stand."""
+
+    lesson: gr.HTML
+    use: gr.Markdown
+
+
+def add_about_tab(models: Models) -> AboutTab:
+    """Build the tab."""
     gr.Markdown(read_text("how.md"))
     gr.HTML(read_text("steps.html"), apply_default_css=False)
+    gr.Markdown("## Look and listen")
+    lesson = gr.HTML(LESSON_COMES, elem_id="lesson", apply_default_css=False)
     gr.Markdown(read_text("more.md").format(weights=models.in_use()))
     use = gr.Markdown(read_text("use.md").format(**SNIPPETS), elem_id="use")
     paths = sorted(RESULTS.rglob("*.md"), key=lambda path: (path.stem != "report", path))
@@ -42,7 +53,7 @@ def add_about_tab(models: Models) -> gr.Markdown:
             gr.Markdown(text)
             for picture in pictures:
                 gr.Image(str(picture), label=picture.stem.replace("_", " "), interactive=False, buttons=["fullscreen"])
-    return use
+    return AboutTab(lesson, use)
 
 
 def result_page(path: Path) -> tuple[str, str, list[Path]]:

@@ -83,7 +83,7 @@ def add_generate_tab(models: Models) -> GenerateTab:
     return GenerateTab(player, takes, takes_view)
 
 
-def add_settings(models: Models) -> dict[str, gr.components.Component]:
+def add_settings(models: Models) -> dict[str, Any]:
     """The fields that are folded away, in the order of `Form`."""
     generator = models.generator(models.default)
     with gr.Row():

@@ -1,5 +1,7 @@
 """How much strangers may ask for, and settings that events of the page share."""
 
+from typing import Any
+
 MAX_UPLOAD_MB, MAX_UPLOAD_S = 50, 30 * 60
 MAX_FILES = 50  # at once
 MAX_DOWNLOADS = 24  # clips in one zip file
@@ -8,6 +10,6 @@ MAX_CACHE_BYTES = 4_000_000_000
 CACHE_CHECK_S, CACHE_AGE_S = 600, 7_200
 AT_ONCE, IN_QUEUE = 2, 32  # uses of the models
 
-ON_MODELS = {"concurrency_id": "models", "concurrency_limit": AT_ONCE}
-PRIVATE = {"api_visibility": "private"}
-QUIET = {"api_visibility": "private", "show_progress": "hidden"}
+ON_MODELS: dict[str, Any] = {"concurrency_id": "models", "concurrency_limit": AT_ONCE}
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
 from typing import Any
 
 import gradio as gr
@@ -13,6 +14,7 @@ from genre_gan.demo.classify_tab import add_classify_tab
 from genre_gan.demo.endpoints import add_endpoints
 from genre_gan.demo.generate_tab import SAME_JS, add_generate_tab
 from genre_gan.demo.handlers import Handlers
+from genre_gan.demo.lesson import lesson_html
 from genre_gan.demo.models import Models
 from genre_gan.demo.server import own_file
 
@@ -48,9 +50,10 @@ def build_demo(models: Models) -> gr.Blocks:
                 made = add_generate_tab(models)
             with gr.Tab("Classify", id="classify"):
                 upload = add_classify_tab(models)
-            with gr.Tab("How it works", id="about"):
-                use = add_about_tab(models)
+            with gr.Tab("How it works", id="about") as about:
+                lesson, use = add_about_tab(models)
         made.player.classify(Handlers(models).to_classify, None, [upload, tabs], **limits.ON_MODELS, **limits.PRIVATE)
+        about.select(cache(partial(lesson_html, models)), None, lesson, **limits.ON_MODELS, **limits.QUIET)
         demo.load(None, made.takes, made.takes_view, js=SAME_JS)
         demo.load(None, use, use, js=OWN_ADDRESS_JS)
         add_endpoints(models)

@@ -80,11 +80,9 @@ def sound_html(spectrogram: Spectrogram, description: str, timeline: Sequence[Ti
     moments = {at_s: 100 * at_s / duration_s for at_s in range(0, int(duration_s) + 1, step_s)}
     ticks = "".join(f"<span style='left:{left:.2f}%'>{clock(at_s)}</span>" for at_s, left in moments.items())
     words = escape(description, quote=True)
-    under = ", and under it each genre's share over time: the brighter, the likelier" if timeline else ""
-    return (
-        f"<div class='sound' role='img' aria-label='{words}'>{cells}<span></span><span class='ticks'>{ticks}</span></div>"
-        f"<p class='caption'>The spectrogram{under}.</p>"
-    )
+    caption = "<p class='caption'>The spectrogram, and under it each genre's share over time: the brighter, the likelier.</p>"
+    picture = f"<div class='sound' role='img' aria-label='{words}'>{cells}<span></span><span class='ticks'>{ticks}</span></div>"
+    return picture + caption if timeline else picture
 
 
 def _brightness(level_db: np.ndarray, top_db: float) -> np.ndarray:

@@ -124,7 +124,7 @@ def followed(what: str, recipe: Recipe, asked: Mapping[str, Any]) -> Recipe:
         ValueError: none of these, or out of range.
     """
     if what == "more":
-        return checked(recipe.varied(asked.get("amount"), short_seed()))
+        return checked(recipe.varied(asked["amount"], short_seed()))
     if what == "longer":
         if recipe.duration_s >= MAX_DURATION_S:
             raise ValueError(f"This clip has {MAX_DURATION_S:g} s already, the most that there is here.")

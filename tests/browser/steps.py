@@ -1,9 +1,12 @@
 """What the tests do on the page, and what they look at."""
 
 import importlib.util
+import io
 import os
 from functools import cache
 from pathlib import Path
+
+from PIL import Image
 
 IS_PLAYING = """() => {
   const audio = document.querySelector('#player audio');
@@ -34,7 +37,8 @@ def keep_picture(page, name: str) -> None:
     if folder := os.environ.get("GENRE_GAN_SCREENSHOTS"):
         page.mouse.move(0, 0)
         page.wait_for_timeout(1_000)  # gradio's player draws its waveform
-        page.screenshot(path=Path(folder) / f"{name}.png")
+        picture = Image.open(io.BytesIO(page.screenshot()))
+        picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(Path(folder) / f"{name}.png", optimize=True)
 
 
 def open_settings(page) -> None:

@@ -36,18 +36,23 @@ def test_an_upload_is_classified_at_once_and_over_time(open_page, size, scheme, 
     assert page.locator("#timeline img").count() == 2
     assert page.evaluate(steps.NAMELESS) == []
     assert steps.fits_its_width(page)
-    if size == "desktop":
-        steps.keep_picture(page, "classify")
     page.get_by_role("button", name="Many files at once").click()
     page.get_by_text("Drop File Here").last.wait_for()
     assert steps.barriers(page) == []
 
 
-def test_no_answer_stays_beside_another_sound(page, tmp_path):
-    page.set_input_files("#upload input[type=file]", song(tmp_path))
-    page.wait_for_function(CLASSIFIED)
+def clear(page) -> None:
     page.locator("#upload").get_by_role("button", name="Clear").click()
     page.wait_for_function("!document.querySelector('#timeline img')")
+
+
+def test_no_answer_stays_beside_another_sound(page, tmp_path):
+    data = song(tmp_path, "wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(data[: len(data) // 2])
+    page.set_input_files("#upload input[type=file]", tmp_path / "cut.wav")
+    page.wait_for_function(CLASSIFIED)
+    assert "Note: 'cut.wav' ended early" in page.inner_text("#summary") and "/" not in page.inner_text("#summary")
+    clear(page)
     page.get_by_text(HINT).wait_for()
     assert "%" not in page.inner_text("#label")
     page.set_input_files("#upload input[type=file]", song(tmp_path))
@@ -60,7 +65,12 @@ def test_no_answer_stays_beside_another_sound(page, tmp_path):
     assert page.locator("#timeline img").count() == 0 and "%" not in page.inner_text("#label")
 
 
-def test_silence_is_dark_and_no_genre(page):
+def test_samples_of_ours_are_classified_generated_ones_marked_and_silence_dark(page):
+    for name in ("Bach, prelude in C (plucked here)", "classical (generated)"):
+        page.get_by_role("button", name=name).click()
+        page.wait_for_function(CLASSIFIED)
+        steps.keep_picture(page, "classify")  # the second one stays
+        clear(page)
     page.get_by_role("button", name="Silence").click()
     page.wait_for_function(CLASSIFIED)
     assert page.inner_text("#summary").startswith("None of my ten genres")
@@ -76,22 +86,6 @@ def test_silence_is_dark_and_no_genre(page):
     assert brightest < 20
 
 
-def test_a_file_that_ended_early_is_said(page, tmp_path):
-    data = song(tmp_path, "wav").read_bytes()
-    (tmp_path / "cut.wav").write_bytes(data[: len(data) // 2])
-    page.set_input_files("#upload input[type=file]", tmp_path / "cut.wav")
-    page.wait_for_function(CLASSIFIED)
-    assert "Note: " in page.inner_text("#summary") and "/" not in page.inner_text("#summary")
-
-
-def test_samples_of_ours_are_classified_and_generated_ones_marked(page):
-    for name in ("Bach, prelude in C (plucked here)", "classical (generated)"):
-        page.get_by_role("button", name=name).click()
-        page.wait_for_function(CLASSIFIED)
-        page.locator("#upload").get_by_role("button", name="Clear").click()
-        page.wait_for_function("!document.querySelector('#timeline img')")
-
-
 def test_many_files_give_a_table_and_a_csv_file(page, tmp_path):
     (tmp_path / "broken.wav").write_text("this is no sound")
     page.get_by_role("button", name="Many files at once").click()
@@ -105,18 +99,14 @@ def test_many_files_give_a_table_and_a_csv_file(page, tmp_path):
     assert sum(float(rows[1][name]) for name in rows[1] if name.startswith("p_")) == pytest.approx(1.0, abs=0.01)
 
 
-def test_the_microphone_is_classified(page):
+def test_the_microphone_is_classified_and_a_missing_one_said(page):
     recorder = page.locator("#upload")
     recorder.get_by_role("button", name="Record audio").click()
     recorder.get_by_role("button", name="Record", exact=True).click()
-    page.wait_for_timeout(2_000)
+    page.wait_for_timeout(1_500)
     recorder.get_by_role("button", name="Stop", exact=True).click()
     page.wait_for_function(CLASSIFIED)
-
-
-def test_a_missing_microphone_is_said(open_page):
-    page = open_page()
+    clear(page)
     page.evaluate("navigator.mediaDevices.enumerateDevices = async () => []")
-    page.get_by_role("tab", name="Classify").click()
-    page.locator("#upload").get_by_role("button", name="Record audio").click()
+    recorder.get_by_role("button", name="Record audio").click()
     page.get_by_text("There is no microphone here").wait_for()

@@ -106,16 +106,20 @@ window.genreGan = (() => {
     return kept;
   }
 
-  // One sound at a time, gradio's own players included: they play through elements that stand in no document, so that no event
-  // of theirs arrives here.
+  // One sound at a time. Gradio's own players play through elements that stand in no document, so that no event of theirs arrives
+  // here; browsers' own controls call no method.
   let playing = null;
+  function playAlone(audio) {
+    if (playing !== audio) playing?.pause();
+    playing = audio;
+    events.dispatchEvent(new CustomEvent('playing', { detail: audio }));
+  }
   const { play } = HTMLMediaElement.prototype;
   HTMLMediaElement.prototype.play = function () {
-    if (playing !== this) playing?.pause();
-    playing = this;
-    events.dispatchEvent(new CustomEvent('playing', { detail: this }));
+    playAlone(this);
     return play.call(this);
   };
+  document.addEventListener('play', ({ target }) => target !== playing && playAlone(target), true);
 
   document.addEventListener('keydown', (event) => {
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) document.querySelector('#generate-button')?.click();
