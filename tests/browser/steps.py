@@ -37,8 +37,9 @@ def keep_picture(page, name: str) -> None:
     if folder := os.environ.get("GENRE_GAN_SCREENSHOTS"):
         page.mouse.move(0, 0)
         page.wait_for_timeout(1_000)  # gradio's player draws its waveform
-        picture = Image.open(io.BytesIO(page.screenshot()))
-        picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(Path(folder) / f"{name}.png", optimize=True)
+        picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        picture = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        picture.save(Path(folder) / f"{name}.png", optimize=True)
 
 
 def open_settings(page) -> None:
