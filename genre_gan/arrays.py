@@ -21,9 +21,11 @@ def decode_array(source: tuple, note: Callable[[str], None]) -> Decoded:
     """
     if len(source) != 2:
         raise AudioError(f"samples must come as (samples, sample_rate_hz), got a tuple of {len(source)}")
-    rate_hz = _checked_rate(*source)
+    if is_number(source[0]) and hasattr(source[1], "__len__"):
+        raise AudioError("samples must come as (samples, sample_rate_hz), got the rate first: swap the two")
+    rate_hz = checked_rate(source[1])
     samples = _checked_samples(source[0])
-    step = max(1, int(rate_hz))
+    step = rate_hz
     scale, offset = _scale(samples, note)
 
     def pieces() -> Iterator[np.ndarray]:
@@ -31,28 +33,34 @@ def decode_array(source: tuple, note: Callable[[str], None]) -> Decoded:
             piece = samples[start : start + step]
             yield np.multiply(piece - offset if offset else piece, scale, dtype=np.float32, casting="unsafe")
 
-    return Decoded(int(rate_hz), samples.shape[1], samples.dtype.kind == "f", pieces())
+    return Decoded(rate_hz, samples.shape[1], samples.dtype.kind == "f", pieces())
 
 
-def _checked_rate(samples: Any, rate_hz: Any) -> float:
-    if isinstance(samples, (int, float, np.number)) and hasattr(rate_hz, "__len__"):
-        raise AudioError("samples must come as (samples, sample_rate_hz), got the rate first: swap the two")
-    is_number = isinstance(rate_hz, (int, float, np.integer, np.floating)) and not isinstance(rate_hz, bool)
-    if not is_number or not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def checked_rate(rate_hz: Any) -> int:
+    """A sample rate as a whole number of Hz.
+
+    Raises:
+        AudioError: no number, or none that a sound has.
+    """
+    if not is_number(rate_hz) or not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise AudioError(f"sample_rate_hz must be a number from {MIN_RATE_HZ} to {MAX_RATE_HZ}, got {rate_hz!r}")
-    return rate_hz
+    return int(rate_hz)
 
 
 def _checked_samples(samples: Any) -> np.ndarray:
     """Samples [shape=(n, channels)] of a numeric type."""
-    if hasattr(samples, "detach"):  # a tensor, perhaps on another device or with a gradient
-        samples = samples.detach().cpu()
-        samples = (samples.float() if samples.is_floating_point() else samples).numpy()
     wanted = "samples must be numbers [shape=(n,) or (n, channels)]"
     try:
+        if hasattr(samples, "detach"):  # a tensor, perhaps on another device or with a gradient
+            samples = samples.detach().cpu()
+            samples = samples.float() if samples.is_floating_point() else samples
         array = np.asarray(samples)
-    except (TypeError, ValueError) as error:
-        raise AudioError(f"{wanted}, got {type(samples).__name__}: {error}") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AudioError(f"{wanted}, got {type(samples).__name__}: {str(error).splitlines()[0]}") from error
     if array.ndim not in (1, 2) or array.dtype.kind not in "iuf":
         raise AudioError(f"{wanted}, got {array.dtype} {array.shape}")
     if array.ndim == 2 and (array.shape[1] == 0 or 0 < array.shape[0] < array.shape[1]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from genre_gan.arrays import decode_array
+from genre_gan.arrays import checked_rate, decode_array, is_number
 from genre_gan.clip import Clip
 from genre_gan.decode import AudioError, AudioWarning, Decoded, RawAudio, decoding_file, name_of
 
@@ -40,8 +41,8 @@ def load_audio(
 
     Args:
         source: a path, the bytes of a file, an open binary file (read from its beginning), a `Clip`, a `RawAudio`, or
-            `(samples, sample_rate_hz)` with samples [shape=(n,) or (n, channels)], an array, a tensor or a list; or these as
-            `{"array": ..., "sampling_rate": ...}`, as data sets have them.
+            `(samples, sample_rate_hz)` with samples [shape=(n,) or (n, channels)], an array, a tensor or a list; or what a
+            cell of a data set holds, `{"array": ..., "sampling_rate": ...}` or `{"bytes": ..., "path": ...}`.
         sample_rate_hz: the rate of the result.
         max_duration_s: stop reading after so many seconds.
         on_note: called with a sentence for each thing of which the user should know: the file ended early, was scaled, or may be
@@ -54,8 +55,11 @@ def load_audio(
         AudioError: no sound in it, damaged, or of a format that cannot be read here.
         FileNotFoundError: no such file.
     """
+    if max_duration_s is not None and not (is_number(max_duration_s) and 0 < max_duration_s < math.inf):
+        raise AudioError(f"max_duration_s must be a number of seconds above 0, or None for all, got {max_duration_s!r}")
+    sample_rate_hz = checked_rate(sample_rate_hz)
     blocks, n_samples = [], 0
-    n_wanted = None if max_duration_s is None else round(max_duration_s * sample_rate_hz)
+    n_wanted = None if max_duration_s is None else math.ceil(max_duration_s * sample_rate_hz)
     for block in read_blocks(source, sample_rate_hz, on_note=on_note):
         blocks.append(block)
         n_samples += len(block)
@@ -74,6 +78,7 @@ def read_blocks(
 ) -> Iterator[np.ndarray]:
     """Yield mono float32 blocks [shape=(n,)] of about `block_s` seconds at `sample_rate_hz`; see `load_audio`."""
     note = _warn if on_note is None else on_note
+    sample_rate_hz = checked_rate(sample_rate_hz)
     gain = 1.0
     with _decoding(source, note) as sound:
         if not sound.is_float:
@@ -113,12 +118,20 @@ def _warn(text: str) -> None:
 
 def _decoding(source: AudioSource, note: Callable[[str], None]) -> AbstractContextManager[Decoded]:
     if isinstance(source, Mapping):
-        if not {"array", "sampling_rate"} <= set(source):
-            raise AudioError(f"audio as a mapping must have 'array' and 'sampling_rate', got {list(source)[:5]}")
-        source = (source["array"], source["sampling_rate"])
+        source = _of_data_set(source)
     if isinstance(source, (tuple, Clip)):
         return nullcontext(decode_array(tuple(source), note))
     return decoding_file(source, note)
+
+
+def _of_data_set(cell: Mapping[str, Any]) -> Any:
+    """What a cell of sound in a data set holds: samples, a file, or its path."""
+    if {"array", "sampling_rate"} <= set(cell):
+        return cell["array"], cell["sampling_rate"]
+    for name in ("bytes", "path"):
+        if cell.get(name) is not None:
+            return cell[name]
+    raise AudioError(f"audio as a mapping must have 'array' and 'sampling_rate', 'bytes' or 'path', got {list(cell)[:5]}")
 
 
 def _ignore(text: str) -> None:

@@ -20,11 +20,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from genre_gan.ffmpeg import FfmpegError, decoding, is_installed
+from genre_gan.files import printable
+from genre_gan.mpeg import declared_share
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
+MAX_CHANNELS = 1_024  # that libsndfile reads
 PIECE_VALUES = 2**20  # samples of all channels together that are decoded at once, at most
 NEGLIGIBLE = 0.02  # of a file's bytes, or of a sound's length
 UNKNOWN_SIZE = 0x7FFF_0000  # sizes from here on stand in headers that were written before the end was known
@@ -33,7 +36,7 @@ _RF64_SIZE = re.compile(r"^ *Data size *: (\d+)$", re.MULTILINE)
 _FRAMES_IN_LOG = re.compile(r"^ *Frames *: (\d+)$", re.MULTILINE)
 _NOT_SOUND = (  # how other things begin that people take for sound
     (rb"version https://git-lfs", "is a pointer of Git LFS, not the file itself: fetch that with `git lfs pull`"),
-    (rb"\s*(\xef\xbb\xbf)?<(!doctype|html|head|body|\?xml)", "is a web page: the download failed, or needs a login"),
+    (rb"\s*(\xef\xbb\xbf)?<(!doctype|!--|html|head|body|\?xml)", "is a web page: the download failed, or needs a login"),
     (rb"PK\x03\x04|PK\x05\x06|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "is an archive: unpack it first"),
     (rb"%PDF|\x89PNG|\xff\xd8\xff|GIF8", "is a document or a picture"),
     (rb"MThd", "is MIDI, notes to play and not sound"),
@@ -64,6 +67,18 @@ class RawAudio:
     sample_rate_hz: int
     encoding: str = "PCM_16"
     n_channels: int = 1
+
+    def __post_init__(self):
+        import soundfile
+
+        allowed = soundfile.available_subtypes("RAW")
+        if self.encoding not in allowed:
+            raise AudioError(f"encoding must be one of {', '.join(allowed)}, got {self.encoding!r}")
+        if not isinstance(self.n_channels, int) or not 1 <= self.n_channels <= MAX_CHANNELS:
+            raise AudioError(f"n_channels must be a whole number from 1 to {MAX_CHANNELS}, got {self.n_channels!r}")
+        if not isinstance(self.sample_rate_hz, int) or not MIN_RATE_HZ <= self.sample_rate_hz <= MAX_RATE_HZ:
+            rates = f"{MIN_RATE_HZ} to {MAX_RATE_HZ}"
+            raise AudioError(f"sample_rate_hz must be a whole number from {rates}, got {self.sample_rate_hz!r}")
 
 
 class Decoded(NamedTuple):
@@ -134,7 +149,6 @@ def _open_with_libsndfile(file: BinaryIO, source: FileSource) -> SoundFile:
     file.seek(0)
     handle = file.fileno() if isinstance(file, io.FileIO) else _Forgiving(file)  # a descriptor is faster than calls into Python
     if isinstance(source, RawAudio):
-        _check_rate(source.sample_rate_hz, name_of(source))
         layout = {"samplerate": source.sample_rate_hz, "channels": source.n_channels, "subtype": source.encoding, "format": "RAW"}
         return soundfile.SoundFile(handle, closefd=False, **layout)
     return soundfile.SoundFile(handle, closefd=False)
@@ -157,6 +171,7 @@ def _pieces(sound: SoundFile, file: BinaryIO, name: str, note: Callable[[str], N
             yield piece
     except soundfile.LibsndfileError as error:
         failure = error
+    n_first = n_read
     is_more = sound.format != "RAW" and (failure is not None or _is_much_left(file))
     if is_more:
         try:
@@ -174,7 +189,7 @@ def _pieces(sound: SoundFile, file: BinaryIO, name: str, note: Callable[[str], N
         raise AudioError(f"{name} holds no sound that can be read; it is cut off or damaged")
     n_bytes = file.seek(0, os.SEEK_END)
     # libsndfile guesses how long an MP3 is from its first frames where the file does not say
-    n_declared = _declared_by_xing(file, n_read) if sound.format == "MP3" else _declared_frames(sound, n_read, n_bytes)
+    n_declared = n_read * declared_share(file) if sound.format == "MP3" else _declared_frames(sound, n_first, n_bytes)
     if n_read < (1 - NEGLIGIBLE) * n_declared:
         note(f"{name} ended early: {n_read / rate_hz:.1f} of {n_declared / rate_hz:.1f} s are there")
     elif _ends_inside_ogg_page(file):
@@ -214,23 +229,6 @@ def _declared_frames(sound: SoundFile, n_read: int, n_bytes: int) -> int:
     if sound.format == "RF64" or sound.frames >= 2**62:
         return n_read
     return max(sound.frames, *map(int, _FRAMES_IN_LOG.findall(log)[:1]), 0)
-
-
-def _declared_by_xing(file: BinaryIO, n_read: int) -> int:
-    """How many samples of a channel an MP3 had when its first frame was told how many bytes it has; 0 where it was not told."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    head = file.read(10)
-    n_tag = 10 + sum(byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=False)) if head[:3] == b"ID3" else 0
-    file.seek(n_tag)
-    frame = file.read(200)
-    start = max(frame.find(b"Xing"), frame.find(b"Info"))
-    flags = frame[start + 7] if 0 <= start < len(frame) - 16 else 0
-    if not flags & 2:  # it does not say
-        return 0
-    place = start + 8 + 4 * (flags & 1)
-    n_bytes = int.from_bytes(frame[place : place + 4], "big")
-    return round(n_read * n_bytes / max(1, size - n_tag))
 
 
 def _ends_inside_ogg_page(file: BinaryIO) -> bool:
@@ -282,7 +280,7 @@ def _opened(source: FileSource) -> Iterator[BinaryIO]:
     """The content of `source` as a binary file that can be read more than once."""
     source = source.file if isinstance(source, RawAudio) else source
     if isinstance(source, (str, os.PathLike)):
-        with _open_path(Path(source)) as file:
+        with _open_path(source) as file:
             yield _not_empty(file, name_of(source))
     elif isinstance(source, (bytes, bytearray, memoryview)):
         yield _not_empty(io.BytesIO(source), name_of(source))
@@ -294,13 +292,16 @@ def _opened(source: FileSource) -> Iterator[BinaryIO]:
         raise AudioError(f"audio must be {kinds}, got {type(source).__name__}")
 
 
-def _open_path(path: Path) -> BinaryIO:
+def _open_path(path: str | os.PathLike) -> BinaryIO:
+    text = os.fspath(path)
     try:
-        if not path.exists():
-            raise FileNotFoundError(f"no such audio file: {path}")
-        if not path.is_file():
-            raise AudioError(f"{path} is not a file")
-        return path.open("rb", buffering=0)
+        if re.match(r"[a-z]{2,}://", text):
+            raise AudioError(f"audio must be a file that is here, got the address {printable(text)}: download it first")
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"no such audio file: {printable(text) or 'an empty name'}")
+        if not os.path.isfile(path):
+            raise AudioError(f"{printable(text)} is not a file")
+        return open(path, "rb", buffering=0)
     except FileNotFoundError:
         raise
     except OSError as error:

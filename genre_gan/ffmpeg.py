@@ -16,6 +16,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from genre_gan.mpeg import SEARCHED_BYTES, is_stream
+
 STALL_S = 60.0  # of decoding for one piece of sound, before it is given up
 PIECE_BYTES = 2**22
 # Playlists and manifests name other files and addresses. But ffmpeg may hold four files open, of which three are its standard
@@ -29,7 +31,7 @@ COMMAND = (
 _AU_HEADER = struct.Struct(">4s5I")  # magic, where samples begin, their size, encoding, rate, channels
 _MISDETECTED = re.compile(rb"low score of \d+, misdetection possible")
 _FLOAT_CODEC = re.compile(rb"Audio: (?:pcm_f\d\d|wavpack[^\n]*\bfltp?\b)")
-_DURATION = re.compile(rb"Duration: (\d+):(\d\d):(\d\d\.\d+)")
+_DURATION = re.compile(rb"Duration: (\d+):(\d\d):(\d\d\.\d+)(?:, start: (\d+\.\d+))?")
 _PICTURES = re.compile(rb"Stream #0[^\n]*: Video: (?![^\n]*attached pic)")
 _DAMAGE = re.compile(rb"partial file|truncat|premature|unexpected end|Error while decoding|Invalid data|corrupt", re.IGNORECASE)
 
@@ -51,12 +53,12 @@ class FfmpegSound:
         n_read: samples of one channel given so far.
     """
 
-    def __init__(self, process: subprocess.Popen, messages: BinaryIO):
+    def __init__(self, process: subprocess.Popen, messages: BinaryIO, is_recognised: bool):
         assert process.stdout is not None
         self._process, self._output, self._messages, self.n_read = process, process.stdout, messages, 0
         header = self._read(_AU_HEADER.size)
         said = self._said()
-        if _MISDETECTED.search(said):
+        if _MISDETECTED.search(said) and not is_recognised:
             raise FfmpegError("holds no sound that can be recognised")
         if len(header) < _AU_HEADER.size:
             raise FfmpegError(_why_not(said))
@@ -79,7 +81,7 @@ class FfmpegSound:
         found = _DURATION.search(said)
         if not found or b"Estimating duration from bitrate" in said or (_PICTURES.search(said) and not self.is_damaged):
             return None
-        return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3])
+        return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3]) - float(found[4] or 0)
 
     @property
     def is_damaged(self) -> bool:
@@ -109,13 +111,15 @@ def decoding(file: BinaryIO, sample_rate_hz: int | None = None, n_channels: int 
     if not is_installed():
         raise FfmpegError("cannot be read without ffmpeg")
     options = ["-ar", str(sample_rate_hz)] * (sample_rate_hz is not None) + ["-ac", str(n_channels)] * (n_channels is not None)
+    file.seek(0)
+    is_recognised = is_stream(file.read(2 * SEARCHED_BYTES))
     command = [*COMMAND, *options, "-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
     with (
         _on_disk(file) as real, tempfile.TemporaryFile() as messages,
         subprocess.Popen(command, stdin=real, stdout=subprocess.PIPE, stderr=messages) as process,
     ):
         try:
-            yield FfmpegSound(process, messages)
+            yield FfmpegSound(process, messages, is_recognised)
         finally:
             process.kill()
 

@@ -204,7 +204,15 @@ def wrong_headers(folder: Path) -> Iterator[Case]:
     yield Case("tags", put(folder, "id3.aiff", aiff + b"ID3 " + struct.pack(">I", 200_000) + bytes(200_000)))
     mp3 = encoded(tone(44_100), "MP3", rate_hz=44_100)
     size = bytes((200_000 >> shift) & 127 for shift in (21, 14, 7, 0))
-    yield Case("tags", put(folder, "id3v2.mp3", b"ID3\4\0\0" + size + bytes(200_000) + mp3))
+    id3 = b"ID3\4\0\0" + size + bytes(200_000)
+    yield Case("tags", put(folder, "id3v2.mp3", id3 + mp3))
+    yield Case("tags", put(folder, "id3v2-twice.mp3", id3 + id3 + mp3))
+    yield Case("tags", put(folder, "id3v2.flac", id3 + flac + b"TAG" + bytes(125)))
+    if needs:
+        yield Case("tags", put(folder, "id3v2.wav", id3 + wav))
+        junk = np.random.default_rng(4).bytes(3_000)
+        for name, data in (("midst", mp3[700:]), ("junk", junk + mp3), ("zeros", bytes(50_000) + mp3)):
+            yield Case("recorded from a stream", put(folder, f"{name}.mp3", data))
     yield Case("tags", put(folder, "apev2.mp3", mp3 + b"APETAGEX" + bytes(100_000) + b"APETAGEX" + bytes(24)))
     yield Case("tags", put(folder, "id3v1.mp3", mp3 + b"TAG" + bytes(125)))
 
@@ -240,6 +248,7 @@ def no_sound(folder: Path) -> Iterator[Case]:
     contents = {
         "empty": b"", "zeros": bytes(50_000), "random": np.random.default_rng(1).bytes(50_000),
         "text": b"a song of words\n" * 2_000,
+        "comment": b"<!-- cached -->\n<html>" + b"<p>log in</p>" * 900,
         "html": b"<!DOCTYPE html>\n<html><body>" + b"<p>log in</p>" * 900, "json": b'{"error": "not found"}',
         "zip": b"PK\3\4" + bytes(2_000),
         "pdf": b"%PDF-1.7\n" + bytes(2_000), "elf": b"\x7fELF\2\1\1" + np.random.default_rng(2).bytes(20_000),

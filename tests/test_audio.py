@@ -81,6 +81,28 @@ def test_missing_file_is_named():
         load_audio("nowhere.wav")
 
 
+@pytest.mark.parametrize(("source", "message"), [
+    ("https://example.com/a.mp3", "got the address https://example.com/a.mp3: download it first"),
+    ({"samples": [0.0]}, r"must have 'array' and 'sampling_rate', 'bytes' or 'path', got \['samples'\]"),
+    ("/", "/ is not a file"),
+])
+def test_what_is_no_file_is_told(source, message):
+    with pytest.raises(AudioError, match=message):
+        load_audio(source)
+    with pytest.raises(FileNotFoundError, match=r"no such audio file: a\?b\.wav"):
+        load_audio("a\0b.wav")
+
+
+def test_settings_of_reading_are_checked():
+    samples = synthesize(220, 2, 1.0, seed=1)
+    for rate_hz in (0, -5, "a", None, 2**31, float("nan")):
+        with pytest.raises(AudioError, match=r"sample_rate_hz must be a number from 1000 to 768000, got"):
+            load_audio((samples, RATE_HZ), rate_hz)
+    for duration_s in (0, -1, "3", float("nan"), float("inf")):
+        with pytest.raises(AudioError, match=r"max_duration_s must be a number of seconds above 0, or None for all, got"):
+            load_audio((samples, RATE_HZ), max_duration_s=duration_s)
+
+
 def test_a_failed_save_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="audio_format must be one of"):
         Clip(np.zeros(10, np.float32), 22_050).save(tmp_path / "a.xyz")
@@ -166,6 +188,8 @@ def test_samples_of_every_type_mean_the_same():
                torch.tensor(expected, requires_grad=True), torch.from_numpy(expected).double(), expected.tolist(),
                torch.from_numpy(integers)]
     assert np.array_equal(load_audio({"array": expected, "sampling_rate": RATE_HZ, "path": "x"}).samples, expected)
+    wav = encoded(expected, "WAV", "FLOAT")
+    assert np.array_equal(load_audio({"bytes": wav, "path": None}).samples, expected)
     for samples in sources:
         assert np.allclose(load_audio((samples, RATE_HZ), on_note=lambda text: None).samples, expected, atol=1e-4)
     assert "taken for 16-bit sound" in read_noted((integers.astype(np.int64), RATE_HZ))[1][0]
@@ -181,6 +205,8 @@ def test_samples_of_every_type_mean_the_same():
         ([[1.0], [1.0, 2.0]], "samples must be numbers"),
         (["a", "b"], "samples must be numbers"),
         (np.zeros(9, complex), "samples must be numbers"),
+        (torch.zeros(9).to_sparse(), "samples must be numbers"),
+        (torch.zeros(9, device="meta"), "samples must be numbers"),
         (None, "samples must be numbers"),
     ],
 )
@@ -238,10 +264,13 @@ def test_a_file_without_a_header_is_read_when_its_format_is_told(tmp_path):
         load_audio(path)
     clip = load_audio(RawAudio(path, 16_000, "ULAW", n_channels=2), 16_000)
     assert len(clip.samples) == len(samples) and np.std(clip.samples - samples) < 0.01
-    with pytest.raises(AudioError, match="sample rate of 8 Hz"):
-        load_audio(RawAudio(path, 8))
-    with pytest.raises(AudioError, match="cannot be read as MUSIC"):
-        load_audio(RawAudio(path, 16_000, "MUSIC"))
+    for settings, message in (
+        ((8,), "sample_rate_hz must be a whole number from 1000 to 768000, got 8"), (("16000",), "sample_rate_hz must be"),
+        ((16_000, "MUSIC"), "encoding must be one of PCM_S8, .*, got 'MUSIC'"), ((16_000, None), "encoding must be"),
+        ((16_000, "PCM_16", 0), "n_channels must be a whole number from 1 to 1024, got 0"),
+    ):
+        with pytest.raises(AudioError, match=message):
+            RawAudio(path, *settings)
 
 
 @needs_ffmpeg
