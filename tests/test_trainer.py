@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -12,16 +13,20 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from genre_gan.features import FeatureConfig
+from genre_gan.generate import GenreGenerator
+from genre_gan.models.codec import Codec, CodecConfig
+from genre_gan.models.generator import SpectralGANConfig, SpectralGenerator
 from genre_gan.pretrained import read_config
 from tests import toy_training
 from tests.conftest import write_music_folder
 from tests.test_stream import write_shards
 from training import train_cgan
 from training.arguments import TrainingError
-from training.batches import Batch, Slices
+from training.batches import Batch, Slices, load_features
 from training.checkpoints import checkpoints
 from training.gan import frozen, gradient_penalty
-from training.trainer import Trainer, load_features
+from training.spectral_task import SpectralGANTask
+from training.trainer import Trainer
 from training.waveform_task import WaveformGANTask
 
 
@@ -222,6 +227,39 @@ def test_a_stream_is_learned_from_and_gone_on_with(n_workers, words, shards, tmp
 def test_a_stream_needs_to_know_where_it_ends(words):
     with pytest.raises(SystemExit, match="--streaming needs --max-steps and one --data"):
         train_cgan.main([*words[:-2], "--streaming", "--model", "fcn"])
+
+
+MEL = ["--widths", "8", "8", "8", "8", "--crop-frames", "16", "8", "--batch-size", "4"]
+
+
+def test_a_step_of_mel_touches_no_other_device_than_its_own(words):
+    args = train_cgan.parse_args([*words, *MEL])
+    store, _, latents, listener = train_cgan.prepare_spectral(args)
+    task = SpectralGANTask(Trainer(args, "test", store), latents, listener)
+    batch = next(task.loader.batches(0))
+    for network in (task.generator, task.discriminator, task.projected, task.listener):
+        network.to("meta")
+    values = task.train_step(Batch(*[tensor.to("meta") for tensor in batch]), 0)  # with penalty, listener and augmentation
+    assert values and all(value.device.type == "meta" for value in values.values())
+
+
+def test_a_beginning_of_another_shape_is_refused_in_words(words, tmp_path):
+    config = SpectralGANConfig(genres=("blues", "polka"), widths=(8, 8, 8, 16))
+    SpectralGenerator(config).save_pretrained(tmp_path / "start")
+    Codec(CodecConfig()).save_pretrained(tmp_path / "start" / "codec")
+    message = r"widths \(8, 8, 8, 16\) there, \(8, 8, 8, 8\) here.* --genres and --widths"
+    with pytest.raises(SystemExit, match=rf"--start-from .*, its genres \('blues', 'polka'\) there.*{message}"):
+        train_cgan.main([*words, *MEL, "--start-from", str(tmp_path / "start")])
+
+
+@pytest.mark.parametrize("options", [["--model", "fcn", "--segment-s", "1", "--width", "8", "--batch-size", "4"], MEL])
+def test_one_genre_of_two_tracks_is_enough_for_a_generator(options, data, words, tmp_path):
+    few = tmp_path / "few" / "polka"
+    few.mkdir(parents=True)
+    for path in sorted((data / "music" / "blues").iterdir())[:2]:
+        shutil.copy(path, few / path.name)
+    train_cgan.main([*words[2:], *options, "--data", str(few.parent), "--genres", "polka", "--max-steps", "1"])
+    assert GenreGenerator.from_pretrained(tmp_path / "run" / "model").genres == ("polka",)
 
 
 @pytest.mark.parametrize("model", ["fcn", "cnn"])

@@ -15,9 +15,10 @@ from genre_gan.pretrained import read_config
 from tests.conftest import write_music_folder
 from tests.training_runs import TINY, TrainingProcess, assert_same, newest_state, tiny_arguments, train, write_tiny_data
 from training.arguments import TrainingError
+from training.batches import load_features
 from training.run_folder import check_run
 from training.train_cgan import parse_args
-from training.trainer import Trainer, load_features
+from training.trainer import Trainer
 
 N_STEPS = 4
 PIPELINES = {"train_lstm.py": GenreClassifier, "train_cgan.py": GenreGenerator}

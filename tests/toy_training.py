@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from genre_gan.features import FeatureConfig
 from training.arguments import add_common_arguments, run_script
-from training.batches import Batch, Slices
+from training.batches import Batch, Slices, load_features
 from training.gan import frozen, gradient_penalty
-from training.trainer import Task, Trainer, load_features
+from training.trainer import Task, Trainer
 
 LEARNING_RATE = 0.01
 

@@ -22,9 +22,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from genre_gan.data.cache import FeatureStore, Segments
+from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
 from genre_gan.data.splits import Split, split_segments, split_tracks
 from genre_gan.data.stream import SliceStream
+from genre_gan.features import FeatureConfig
 from training.arguments import TrainingError
+from training.launch import check_precision, is_main_process, is_resumed
+from training.run_folder import check_run
 
 
 class Batch(NamedTuple):
@@ -265,6 +269,23 @@ def _detach(worker: int) -> None:
     if hasattr(os, "setpgrp"):
         os.setpgrp()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the trainer's own handler came along with the fork
+
+
+def load_features(args: argparse.Namespace, config: FeatureConfig) -> FeatureStore:
+    """The data that the arguments name, as features. One process of a host computes them; the others wait for its lock.
+
+    To be called before there is a `Trainer`: from then on the processes wait for each other, for minutes at most.
+    """
+    check_run(args, is_resumed(args))
+    check_precision(args)
+    is_main = is_main_process()
+    tracks = load_tracks(args.data or [DEFAULT_DATASET], args.genres)
+    if is_main:
+        print(tracks.describe(), flush=True)
+    store = FeatureStore(tracks, config, args.cache_dir, progress=is_main)
+    if is_main:
+        print(store.summary(), flush=True)
+    return store
 
 
 def split_store(store: FeatureStore, protocol: str, seed: int) -> tuple[Split, Segments, Segments]:

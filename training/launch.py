@@ -1,21 +1,30 @@
-"""How accelerate is started: with what the launcher said where the arguments say nothing."""
+"""How accelerate is started, with what the launcher said where the arguments say nothing, and how a training is told to stop."""
 
 from __future__ import annotations
 
 import argparse
 import ctypes
 import os
+import signal
+import time
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, DistributedType, ProjectConfiguration, parse_flag_from_env
 
-from training.arguments import TrainingError
+from training.arguments import TrainingError, launch_command
 
 # Where DistributedDataParallel holds the last reference to a process group, freeing it can wait for ever: its threads need
 # the interpreter that waits for them. So another reference stays.
 _process_groups: list[dist.ProcessGroup] = []
+# Signals this close together are one: a terminal's Ctrl-C reaches a process directly and through its launcher.
+_ONE_SIGNAL_S = 2.0
+
+
+def is_resumed(args: argparse.Namespace) -> bool:
+    """Whether the run goes on: asked for, or started again by torchrun after a process was lost."""
+    return args.resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
 
 
 def is_main_process() -> bool:
@@ -40,6 +49,8 @@ def check_precision(args: argparse.Namespace) -> str:
 
 def start_accelerator(args: argparse.Namespace) -> Accelerator:
     """With what the launcher said where the arguments say nothing."""
+    _keep_freed_memory()
+    _meet_anew()
     accelerator = Accelerator(
         cpu=_on_cpu(),
         mixed_precision=check_precision(args),
@@ -57,7 +68,42 @@ def start_accelerator(args: argparse.Namespace) -> Accelerator:
     return accelerator
 
 
-def meet_anew() -> None:
+def what_runs(accelerator: Accelerator) -> str:
+    """In words, how many processes there are, on what and how precise; and what to do where these are fewer than asked for."""
+    n_processes, kind = accelerator.num_processes, accelerator.device.type
+    precision = accelerator.mixed_precision
+    text = f"training on {n_processes} process{'es' * (n_processes > 1)} ({kind}), mixed precision: {precision}"
+    if n_processes == 1 and kind == "cpu" and "ACCELERATE_MIXED_PRECISION" in os.environ:
+        text += f"\n`accelerate launch` starts one process on a CPU; this starts several:\n  {launch_command(2)}"
+    return text
+
+
+class StopSignals:
+    """SIGTERM and SIGINT, while it lasts, are remembered until a step is done; a second one a while later stops at once.
+
+    Attributes:
+        number: of the signal that came, 0 for none.
+    """
+
+    def __init__(self) -> None:
+        self.number, self._came_at = 0, 0.0
+
+    def __enter__(self) -> None:
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        now = time.monotonic()
+        if not self.number:
+            self.number, self._came_at = number, now
+        elif now - self._came_at > _ONE_SIGNAL_S:
+            raise KeyboardInterrupt
+
+
+def _meet_anew() -> None:
     """After an elastic restart, meet at another port: the launcher's store still has the addresses of the lost processes."""
     attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
     if attempt and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
@@ -65,7 +111,7 @@ def meet_anew() -> None:
         os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + attempt)
 
 
-def keep_freed_memory() -> None:
+def _keep_freed_memory() -> None:
     """Have the C library keep large blocks that are freed, instead of asking the system for zeroed pages each step."""
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,10 +119,11 @@ class Conditions(NamedTuple):
 class SpectralGANTask(Task):
     """Non-saturating loss with a lazy gradient penalty (R1) in the game on latents, hinge loss in the projected one."""
 
-    def __init__(self, trainer: Trainer, latents: LatentStore, codec: Codec, listener: MusiCNNOfLatents):
+    def __init__(self, trainer: Trainer, latents: LatentStore, listener: MusiCNNOfLatents):
         args = trainer.args
         check_batch_size(args.batch_size, trainer.n_processes, GROUP_ROWS)
-        self.trainer, self.codec = trainer, codec.to(trainer.device)
+        self.trainer, self.listener = trainer, listener.to(trainer.device)
+        self.codec = codec = listener.codec
         self.n_long, self.n_short = args.crop_frames
         self.source = PairedCrops(latents, (self.n_long, self.n_short), trainer.rows_per_step, args.seed)
         self.config = SpectralGANConfig(
@@ -133,10 +135,9 @@ class SpectralGANTask(Task):
         )
         generator = SpectralGenerator(self.config)
         if args.start_from is not None:
-            generator.load_state_dict(SpectralGenerator.load(args.start_from).state_dict())
+            generator.load_state_dict(_beginning(args.start_from, self.config).state_dict())
         _remember_tempos_and_keys(generator, latents)
         discriminator = LatentDiscriminator(self.config)
-        self.listener = listener.to(trainer.device)
         example = self._split(self.source.read(self.source.choose(0)).features.to(trainer.device))[1]
         heard = self.listener(example)
         projected = ProjectedDiscriminator([layer.shape[1] for layer in heard], len(self.config.genres)).to(trainer.device)
@@ -246,6 +247,19 @@ class SpectralGANTask(Task):
     def preview(self, folder: Path) -> None:
         """A clip and a spectrogram for each genre."""
         write_previews(GenreGenerator(self.trained), folder, 6.0)
+
+
+def _beginning(folder: Path, config: SpectralGANConfig) -> SpectralGenerator:
+    """The generator in `folder`; `ValueError` unless its shape and its genres are those of this training."""
+    generator = SpectralGenerator.load(folder)
+    theirs, ours = asdict(generator.config), asdict(config)
+    differing = [f"{name} {theirs[name]!r} there, {ours[name]!r} here" for name in ours if theirs[name] != ours[name]]
+    if differing:
+        raise ValueError(
+            f"--start-from {folder}: it cannot be gone on from, its {'; '.join(differing)}. Choose the same with --genres and "
+            "--widths, or begin without --start-from"
+        )
+    return generator
 
 
 def _crop(latents: Tensor, starts: Tensor, length: int) -> Tensor:

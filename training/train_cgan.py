@@ -19,16 +19,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need
 
 import torch
 
+from genre_gan.data.cache import FeatureStore
 from genre_gan.data.latents import LatentStore
-from genre_gan.data.splits import split_tracks
+from genre_gan.data.splits import Split, split_tracks
 from genre_gan.features import FeatureConfig
 from genre_gan.models.codec import Codec, CodecConfig
+from genre_gan.models.projected import MusiCNNOfLatents
 from genre_gan.models.waveform import ACTIVATIONS, MODELS
 from training.arguments import add_common_arguments, add_streaming_argument, positive_int, run_script
-from training.batches import Slices, StreamLoader
+from training.batches import Slices, StreamLoader, load_features
 from training.launch import check_precision, is_main_process
 from training.spectral_task import SEMITONES, SpectralGANTask, fit_codec, fitted_listener
-from training.trainer import Trainer, load_features
+from training.trainer import Trainer
 from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask
 
 DEFAULTS = {  # of the options whose best value depends on the model
@@ -90,7 +92,8 @@ def train_waveform(args: argparse.Namespace) -> None:
     trainer.finish(task.trained.save_pretrained)
 
 
-def train_spectral(args: argparse.Namespace) -> None:
+def prepare_spectral(args: argparse.Namespace) -> tuple[FeatureStore, Split, LatentStore, MusiCNNOfLatents]:
+    """All that takes long and is kept in the cache, before the processes need each other."""
     store = load_features(args, FeatureConfig("waveform"))
     split = split_tracks(store.tracks, args.split, seed=args.seed)
     if args.start_from is None:
@@ -100,10 +103,14 @@ def train_spectral(args: argparse.Namespace) -> None:
         codec = Codec.load(args.start_from / "codec")
     latents = LatentStore(store, split.train, codec, SEMITONES, args.cache_dir, progress=is_main_process())
     dtype = torch.float32 if check_precision(args) == "no" else torch.bfloat16
-    listener = fitted_listener(store, latents, codec, args.seed, dtype)
+    return store, split, latents, fitted_listener(store, latents, codec, args.seed, dtype)
+
+
+def train_spectral(args: argparse.Namespace) -> None:
+    store, split, latents, listener = prepare_spectral(args)
     trainer = Trainer(args, "cgan", store)
     trainer.say(split.summary())
-    task = SpectralGANTask(trainer, latents, codec, listener)
+    task = SpectralGANTask(trainer, latents, listener)
     trainer.fit(task)
     task.trained.generator.training_record = trainer.record(task.loader, store, split)
     trainer.finish(task.trained.save_pretrained)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +34,10 @@ from genre_gan.hub import packaged_weights
 from genre_gan.models.classifier import POOLINGS, GenreLSTM, LSTMConfig
 from genre_gan.models.musicnn import MusiCNN
 from training import linear_probe
-from training.arguments import add_common_arguments, positive_int, run_script
-from training.batches import Batch, Slices, split_store
+from training.arguments import TrainingError, add_common_arguments, positive_int, run_script
+from training.batches import Batch, Slices, load_features, split_store
 from training.scores import check_genres, track_scores
-from training.trainer import Task, Trainer, load_features
+from training.trainer import Task, Trainer
 
 FEATURES = ("decibel", "mfcc", "mfcc-segment", "log-mel", "musicnn")
 EMA_DECAY = 0.998
@@ -179,6 +180,8 @@ def evaluate(model: GenreLSTM, store: FeatureStore, segments: Segments) -> dict[
 
 def train(args: argparse.Namespace) -> None:
     if args.preset:
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            raise TrainingError("--preset shipped needs no second process: start it with `python training/train_lstm.py`")
         linear_probe.train(args)
         return
     store = load_features(args, feature_config(args))

@@ -38,7 +38,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -54,7 +53,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from genre_gan.data.cache import FeatureStore
-from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
+from genre_gan.data.sources import DEFAULT_DATASET
 from genre_gan.data.splits import Split
 from genre_gan.data.stream import SliceStream
 from genre_gan.features import FeatureConfig
@@ -62,11 +61,8 @@ from genre_gan.hub import push_model_folder
 from training.arguments import TrainingError, launch_command
 from training.batches import Batch, Loader, Source, StreamLoader, check_batch_size
 from training.checkpoints import load_checkpoint, newest_checkpoint, write_checkpoint
-from training.launch import check_precision, is_main_process, keep_freed_memory, meet_anew, start_accelerator
+from training.launch import StopSignals, is_resumed, start_accelerator, what_runs
 from training.run_folder import RunFolder, check_run
-
-# Signals this close together are one: a terminal's Ctrl-C reaches a process directly and through its launcher.
-_ONE_SIGNAL_S = 2.0
 
 
 class Task:
@@ -85,23 +81,6 @@ class Task:
         """Look at the logged numbers and say what is wrong, if anything."""
 
 
-def load_features(args: argparse.Namespace, config: FeatureConfig) -> FeatureStore:
-    """The data that the arguments name, as features. One process of a host computes them; the others wait for its lock.
-
-    To be called before there is a `Trainer`: from then on the processes wait for each other, for minutes at most.
-    """
-    check_run(args, _resumes(args))
-    check_precision(args)
-    is_main = is_main_process()
-    tracks = load_tracks(args.data or [DEFAULT_DATASET], args.genres)
-    if is_main:
-        print(tracks.describe(), flush=True)
-    store = FeatureStore(tracks, config, args.cache_dir, progress=is_main)
-    if is_main:
-        print(store.summary(), flush=True)
-    return store
-
-
 class Trainer:
     """One training run: its accelerator, its folder, its checkpoints and its log.
 
@@ -111,10 +90,8 @@ class Trainer:
     """
 
     def __init__(self, args: argparse.Namespace, name: str, store: FeatureStore | None = None):
-        self.args, self.name, self.resume = args, name, _resumes(args)
+        self.args, self.name, self.resume = args, name, is_resumed(args)
         check_run(args, self.resume)
-        keep_freed_memory()
-        meet_anew()
         self.accelerator = start_accelerator(args)
         self.device, self.is_main = self.accelerator.device, self.accelerator.is_main_process
         self.n_processes = self.accelerator.num_processes
@@ -124,8 +101,8 @@ class Trainer:
         self._models: list[nn.Module] = []
         self._optimizers: list[torch.optim.Optimizer] = []
         self._averages: list[tuple[AveragedModel, nn.Module]] = []
-        self._signal, self._signalled_at = 0, 0.0
-        self._say_what_runs()
+        self._stop = StopSignals()
+        self.say(what_runs(self.accelerator))
         check_batch_size(args.batch_size, self.n_processes)
         if self.is_main:
             self.folder = RunFolder(args, self.resume)
@@ -136,12 +113,6 @@ class Trainer:
         """Print on the main process alone."""
         if self.is_main:
             tqdm.write(message)
-
-    def _say_what_runs(self) -> None:
-        many, precision = self.n_processes > 1, self.accelerator.mixed_precision
-        self.say(f"training on {self.n_processes} process{'es' * many} ({self.device.type}), mixed precision: {precision}")
-        if not many and self.device.type == "cpu" and "ACCELERATE_MIXED_PRECISION" in os.environ:
-            self.say(f"`accelerate launch` starts one process on a CPU; this starts several:\n  {launch_command(2)}")
 
     def average(self, model: nn.Module, decay: float) -> AveragedModel:
         """An exponential moving average of a model's weights, on this device and in the checkpoints.
@@ -197,21 +168,19 @@ class Trainer:
         first = self._load_checkpoint(task.loader) if self.resume else 0
         if self.is_main:
             self.folder.open(self.accelerator, self.name, first)
-        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         batches = task.loader.batches(first)
         bar = tqdm(total=n_steps, initial=first, unit="step", disable=not self.is_main, mininterval=1.0)
         self._counted_from, self._n_counted, self._waited_s = time.perf_counter(), 0, 0.0
         try:
-            for step in range(first, n_steps):
-                with self._contact():
-                    values = self._step(task, batches, step)
-                    bar.update()
-                    self._after_step(task, values, step + 1, n_steps, bar)
+            with self._stop:
+                for step in range(first, n_steps):
+                    with self._contact():
+                        values = self._step(task, batches, step)
+                        bar.update()
+                        self._after_step(task, values, step + 1, n_steps, bar)
         finally:
             batches.close()  # ends the workers
             bar.close()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
             if self.is_main:
                 self.folder.close()
 
@@ -249,18 +218,11 @@ class Trainer:
         if self.is_main and (done % args.preview_every == 0 or last):
             self._preview(task, done)
 
-    def _on_signal(self, number: int, frame: object) -> None:
-        now = time.monotonic()
-        if not self._signal:
-            self._signal, self._signalled_at = number, now
-        elif now - self._signalled_at > _ONE_SIGNAL_S:
-            raise KeyboardInterrupt
-
     def _signal_of_any(self) -> int:
         """The signal that any of the processes got, so that all stop after the same step; 0 for none."""
         if self.n_processes == 1:
-            return self._signal
-        return int(self.accelerator.gather(torch.tensor([self._signal], device=self.device)).max())
+            return self._stop.number
+        return int(self.accelerator.gather(torch.tensor([self._stop.number], device=self.device)).max())
 
     def _log(self, values: dict[str, Tensor], step: int) -> dict[str, float]:
         """Wait for the step's values, average them over the processes, check them, and log them with rate and speed."""
@@ -370,10 +332,6 @@ class Trainer:
         self.accelerator.end_training()
         if self.is_main and self.args.push_to_hub:
             self.say(f"pushed to {push_model_folder(folder, self.args.push_to_hub, self.args.private, self.args.revision)}")
-
-
-def _resumes(args: argparse.Namespace) -> bool:
-    return args.resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
 
 
 def _digest(store: FeatureStore) -> str:
