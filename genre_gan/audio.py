@@ -117,11 +117,10 @@ def _warn(text: str) -> None:
 
 
 def _decoding(source: AudioSource, note: Callable[[str], None]) -> AbstractContextManager[Decoded]:
-    if isinstance(source, Mapping):
-        source = _of_data_set(source)
-    if isinstance(source, (tuple, Clip)):
-        return nullcontext(decode_array(tuple(source), note))
-    return decoding_file(source, note)
+    held: Any = _of_data_set(source) if isinstance(source, Mapping) else source
+    if isinstance(held, (tuple, Clip)):
+        return nullcontext(decode_array(tuple(held), note))
+    return decoding_file(held, note)
 
 
 def _of_data_set(cell: Mapping[str, Any]) -> Any:
