@@ -16,6 +16,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
@@ -34,7 +35,7 @@ from genre_gan.evaluation.metrics import N_NEIGHBOURS
 from genre_gan.evaluation.probe import LinearProbe
 from genre_gan.evaluation.sound import mean_spectrum_db
 from genre_gan.features import FeatureConfig
-from genre_gan.files import write_bytes
+from genre_gan.files import cache_folder, write_bytes
 from genre_gan.plots import mel_figure, save_figure, spectra_figure
 from training.arguments import launch_command, positive_int, run_script
 from training.generator_page import generator_page
@@ -162,7 +163,8 @@ def evaluate(args: argparse.Namespace) -> None:
     sets = {}
     if reporting:
         sets = {SEEN: material.seen, UNSEEN: material.unseen}
-        sets["Griffin-Lim copy of unseen"] = copy_clips(material.unseen, griffin_lim_copy, "Griffin-Lim")
+        griffin_lim = partial(griffin_lim_copy, cache_dir=args.cache_dir or cache_folder())
+        sets["Griffin-Lim copy of unseen"] = copy_clips(material.unseen, griffin_lim, "Griffin-Lim")
         if copy := codec_copy(main.model, main.sample_rate_hz):
             sets["codec copy of unseen"] = copy_clips(material.unseen, copy, "codec copy")
     sets |= generated_sets(args.model, wanted, args.duration_s, args.seed)

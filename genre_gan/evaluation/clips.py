@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import librosa
@@ -12,7 +14,7 @@ import torch
 from tqdm.auto import tqdm
 
 from genre_gan.clip import Clip
-from genre_gan.data.cache import FeatureStore
+from genre_gan.data.cache import FeatureStore, save_array
 
 GRIFFIN_LIM_STEPS = 32
 N_MELS, N_FFT, HOP = 128, 1024, 256  # of Griffin-Lim's copy
@@ -65,9 +67,20 @@ def divide_tracks(store: FeatureStore, tracks: np.ndarray, share: float, seed: i
     return first, np.setdiff1d(tracks, first)
 
 
-def griffin_lim_copy(clip: Clip) -> Clip:
-    """What people do without a network: a mel spectrogram, non-negative least squares, fast Griffin-Lim from random phases."""
+def griffin_lim_copy(clip: Clip, cache_dir: Path | None = None) -> Clip:
+    """What people do without a network: a mel spectrogram, non-negative least squares, fast Griffin-Lim from random phases.
+
+    It takes seconds a clip, so copies are kept in `cache_dir`, where one is given.
+    """
     rate_hz = clip.sample_rate_hz
+    if cache_dir is not None:
+        settings = f"{rate_hz} {N_FFT} {HOP} {N_MELS} {GRIFFIN_LIM_STEPS} {librosa.__version__}"
+        name = hashlib.sha256(settings.encode() + clip.samples.tobytes()).hexdigest()[:32]
+        path = cache_dir / "griffin-lim" / f"{name}.npy"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_array(path, griffin_lim_copy(clip).samples)
+        return Clip(np.load(path), rate_hz)
     mel = librosa.feature.melspectrogram(y=clip.samples, sr=rate_hz, n_fft=N_FFT, hop_length=HOP, n_mels=N_MELS)
     magnitude = librosa.feature.inverse.mel_to_stft(mel, sr=rate_hz, n_fft=N_FFT)
     samples = librosa.griffinlim(magnitude, n_iter=GRIFFIN_LIM_STEPS, hop_length=HOP, random_state=0, length=len(clip.samples))
