@@ -27,7 +27,7 @@ SLICES_PER_CHUNK = 10  # features, and the level where they have one of their ow
 SILENCE_RMS = 1e-4  # -80 dB full scale
 _MOST_AGREEING = 10
 _CHANGE_COST = 4.0  # what a change of genre has to win, in log-probability
-_BATCH_SLICES = 64
+_BATCH_SLICES = 16  # more would not stay in a processor's cache
 _READ_AHEAD = 32  # chunks, of many files
 
 

@@ -45,6 +45,7 @@ DEGRADED_COPIES, EXCERPT_S = 2, 9.0
 EXTRA_SHARE = 0.15  # of a genre's weight, for what --extra-data has of it
 OTHER_GENRES_WEIGHT, NOT_MUSIC_WEIGHT = 1.0, 2.0  # a genre weighs 1
 SYNTHETIC_OF_KIND = 20
+HIGHEST_THRESHOLD = 0.9999  # rounded to 1, nothing would reach it
 UNSURE_SHARE = 0.08  # of unheard music, that which looks least like any of the genres
 ALWAYS = -1  # the fold of what every model learns from
 # Voices and sentences other than those of evaluate_classifier.py.
@@ -238,8 +239,8 @@ def choose_calibration(answers: Sequence[Answer]) -> dict[str, float]:
             likelihood = among_genres(pooled(answers, temperature, agreement))[np.arange(len(truth)), truth]
             found.append((float(-np.log(likelihood + 1e-9).mean()), temperature, agreement))
     _, temperature, agreement = min(found)
-    known = 1.0 - pooled(answers, temperature, agreement)[:, -1]
-    return {"temperature": temperature, "agreement": agreement, "sure_above": float(np.quantile(known, UNSURE_SHARE))}
+    threshold = float(np.quantile(1.0 - pooled(answers, temperature, agreement)[:, -1], UNSURE_SHARE).round(4))
+    return {"temperature": temperature, "agreement": agreement, "sure_above": min(threshold, HIGHEST_THRESHOLD)}
 
 
 def judge(music: Sequence[Answer], others: Sequence[Answer]) -> dict:
