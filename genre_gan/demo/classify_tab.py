@@ -10,14 +10,21 @@ import gradio as gr
 
 from genre_gan.demo.errors import user_errors
 from genre_gan.demo.hearing import HEADERS, HINT, Listener
-from genre_gan.demo.limits import MAX_UPLOAD_MB, MAX_UPLOAD_S, ON_MODELS, PRIVATE
+from genre_gan.demo.limits import MAX_UPLOAD_MB, MAX_UPLOAD_S, ON_MODELS, PRIVATE, QUIET
 from genre_gan.demo.models import Models
 from genre_gan.demo.music import keep_file
 from genre_gan.demo.samples import SAMPLES
 
-NOTE = (Path(__file__).parent / "texts" / "classify.md").read_text(encoding="utf-8")
+HERE = Path(__file__).parent
+NOTE = (HERE / "texts" / "classify.md").read_text(encoding="utf-8")
 CLEAR_JS = f"() => [{{}}, '{HINT}', null, '']"
+PLAY_JS = """() => document.querySelector('#upload [aria-label="Play"]')?.click()"""
 GENERATED_S, GENERATED_SEED = 10.0, 1
+
+
+def position(event: gr.EventData) -> gr.Audio:
+    """The player at the moment that was clicked."""
+    return gr.Audio(playback_position=float(getattr(event, "at_s", 0.0)))
 
 
 def add_classify_tab(models: Models) -> gr.Audio:
@@ -46,7 +53,7 @@ def add_classify_tab(models: Models) -> gr.Audio:
         with gr.Column(scale=3, min_width=300):
             words = gr.Markdown(HINT, elem_id="summary")
             label = gr.Label(label="Genre", num_top_classes=3, elem_id="label")
-            picture = gr.HTML(elem_id="timeline")
+            picture = gr.HTML(elem_id="timeline", js_on_load=(HERE / "web" / "timeline.js").read_text(encoding="utf-8"))
             with gr.Accordion("Every slice in numbers", open=False):
                 timeline = gr.JSON(label="Timeline", show_label=False)
     with gr.Accordion("Many files at once", open=False, elem_id="many"):
@@ -60,6 +67,7 @@ def add_classify_tab(models: Models) -> gr.Audio:
     change = upload.change(None, None, outputs, js=CLEAR_JS)
     change.then(listener.one, upload, outputs, show_progress_on=picture, **ON_MODELS, **PRIVATE)
     several.change(listener.many, several, [results, csv_file], show_progress_on=several, **ON_MODELS, **PRIVATE)
+    picture.hear(position, None, upload, queue=False, **QUIET).then(None, js=PLAY_JS)
     for name, button in buttons.items():
         button.click(partial(sample, name), None, upload, **ON_MODELS, **PRIVATE)
     return upload

@@ -16,8 +16,8 @@ from genre_gan.spectral import SpectralModel
 
 SHOWN_S, GENRE, SEED = 8.0, "classical", 1
 REAL = "Real: a prelude by Bach, on plucked strings."
-COPIED = "Copied: the same as the numbers that the generator works with, and back. Nothing made can sound better than this."
-GENERATED = "Generated: {genre}, which nobody played."
+COPIED = "Copied: the same in the generator's own form of sound. Nothing that it makes sounds better."
+GENERATED = "Generated: {genre}, which nobody composed or played."
 
 
 def lesson_html(models: Models) -> str:
@@ -45,5 +45,5 @@ def copied(clip: Clip, model: SpectralModel) -> Clip:
 def _figure(clip: Clip, words: str) -> str:
     picture = sound_html(spectrogram_of([clip.samples], clip.sample_rate_hz), f"Spectrogram. {words}")
     sound = base64.b64encode(clip.encode("ogg")).decode()
-    player = f"<audio controls preload='none' aria-label='{escape(words)}' src='data:audio/ogg;base64,{sound}'></audio>"
+    player = f"<audio controls preload='metadata' aria-label='{escape(words)}' src='data:audio/ogg;base64,{sound}'></audio>"
     return f"<figure><figcaption>{escape(words)}</figcaption>{picture}{player}</figure>"

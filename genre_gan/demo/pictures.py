@@ -19,6 +19,9 @@ from genre_gan.wording import clock
 
 TOP_DB, RANGE_DB = 20.0, 75.0  # of levels in pictures: loud music reaches the top, and silence is black
 QUIET_TOP_DB = -20.0  # a quiet recording is drawn brighter, but not more than down to here
+CAPTION = (
+    "<p class='caption'>The spectrogram, and under it each genre's share over time: the brighter, the likelier. Click to hear.</p>"
+)
 TICKS_HZ = (100, 500, 1000, 2000, 4000, 8000)
 TICK_STEPS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 
@@ -79,10 +82,9 @@ def sound_html(spectrogram: Spectrogram, description: str, timeline: Sequence[Ti
     step_s = next((step for step in TICK_STEPS_S if duration_s / step <= 5), TICK_STEPS_S[-1])
     moments = {at_s: 100 * at_s / duration_s for at_s in range(0, int(duration_s) + 1, step_s)}
     ticks = "".join(f"<span style='left:{left:.2f}%'>{clock(at_s)}</span>" for at_s, left in moments.items())
-    words = escape(description, quote=True)
-    caption = "<p class='caption'>The spectrogram, and under it each genre's share over time: the brighter, the likelier.</p>"
-    picture = f"<div class='sound' role='img' aria-label='{words}'>{cells}<span></span><span class='ticks'>{ticks}</span></div>"
-    return picture + caption if timeline else picture
+    attributes = f"role='img' aria-label='{escape(description, quote=True)}' data-duration-s='{duration_s:.3f}'"
+    picture = f"<div class='sound' {attributes}>{cells}<span></span><span class='ticks'>{ticks}</span></div>"
+    return picture + CAPTION if timeline else picture
 
 
 def _brightness(level_db: np.ndarray, top_db: float) -> np.ndarray:

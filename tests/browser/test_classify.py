@@ -34,6 +34,11 @@ def test_an_upload_is_classified_at_once_and_over_time(open_page, size, scheme, 
     page.set_input_files("#upload input[type=file]", song(tmp_path))
     page.wait_for_function(CLASSIFIED)
     assert page.locator("#timeline img").count() == 2
+    page.wait_for_selector("#upload time >> text=0:30")
+    page.locator("#timeline img").nth(1).click(position={"x": 100, "y": 20})
+    page.wait_for_selector("#upload [aria-label=Pause]")
+    assert page.inner_text("#upload time >> nth=0") >= "0:03"
+    page.click("#upload [aria-label=Pause]")
     assert page.evaluate(steps.NAMELESS) == []
     assert steps.fits_its_width(page)
     page.get_by_role("button", name="Many files at once").click()

@@ -1,7 +1,10 @@
 """The parts of the page by themselves."""
 
 import base64
+import importlib.machinery
 import json
+import sys
+import types
 from dataclasses import replace
 
 import gradio as gr
@@ -218,3 +221,14 @@ def test_samples_are_music_of_ours():
     spectrum = np.abs(np.fft.rfft(string[4_000:]))
     loudest_hz = np.fft.rfftfreq(len(string) - 4_000, 1 / SAMPLE_RATE_HZ)[spectrum.argmax()]
     assert min(abs(loudest_hz - 440.0 * k) for k in (1, 2, 3)) < 10.0
+
+
+def test_on_a_machine_that_lends_its_gpu_functions_are_marked(monkeypatch):
+    marked = []
+    lender = types.ModuleType("spaces")
+    lender.__spec__ = importlib.machinery.ModuleSpec("spaces", None)
+    lender.GPU = lambda function: marked.append(function.__name__) or function
+    monkeypatch.setitem(sys.modules, "spaces", lender)
+    models = Models()
+    assert marked == ["_make", "_stream"]
+    assert models.make(recipe_of(models)).duration_s == 4.0
