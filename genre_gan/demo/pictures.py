@@ -19,9 +19,8 @@ from genre_gan.wording import clock
 
 TOP_DB, RANGE_DB = 20.0, 75.0  # of levels in pictures: loud music reaches the top, and silence is black
 QUIET_TOP_DB = -20.0  # a quiet recording is drawn brighter, but not more than down to here
-CAPTION = (
-    "<p class='caption'>The spectrogram, and under it each genre's share over time: the brighter, the likelier. Click to hear.</p>"
-)
+CAPTION = """<p class='caption'>The spectrogram, and under it each genre's share over time: the brighter, the likelier.
+Click to hear.</p>"""
 TICKS_HZ = (100, 500, 1000, 2000, 4000, 8000)
 TICK_STEPS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 
