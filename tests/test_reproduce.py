@@ -36,7 +36,12 @@ def command(tmp_path, monkeypatch):
 
 
 def results(tmp_path) -> dict[str, dict]:
-    return {path.stem: json.loads(path.read_text()) for path in (tmp_path / "results" / "report").glob("*.json")}
+    found = {}
+    for line in (tmp_path / "results" / "runs.jsonl").read_text().splitlines():
+        result = json.loads(line)
+        name = [result["row"]] if "row" in result else ["gan", result["generator"]]
+        found[reproduce.file_name(*name, result["protocol"], result["seed"])] = result
+    return found
 
 
 def items(genre_ids, tracks, n_frames=4, offset=0.0) -> Items:
@@ -71,7 +76,10 @@ def test_rows_run_once_and_the_page_shows_them_beside_the_report(command, tmp_pa
     assert pictures == {"report-figure5.png", "report-figure8.png", "report-gans.png", "report-confusion.png"}
     assert all(f"({name})" in page for name in pictures)
 
-    (tmp_path / "results" / "report" / "lstm-adam-50-no-segment--artist--0.json").unlink()
+    lines = (tmp_path / "results" / "runs.jsonl").read_text().splitlines(keepends=True)
+    others = [line for line in lines if '"row": "LSTM_ADAM_50_no_segment", "protocol": "artist"' not in line]
+    assert len(others) == len(lines) - 1
+    (tmp_path / "results" / "runs.jsonl").write_text("".join(others))
     reproduce.main([*command, *only])
     assert "8 runs, 7 of them done before" in capsys.readouterr().out
     again = results(tmp_path)

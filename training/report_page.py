@@ -1,8 +1,7 @@
-"""The page of the report's experiments, from the JSON files of the runs: tables, learning curves and confusion matrices."""
+"""The page of the report's experiments, from what the runs gave: tables, learning curves and confusion matrices."""
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,14 +28,14 @@ CURVES = {  # the report's figures: title, rows, what is drawn
 CONFUSIONS = ("LSTM_ADAM_50_segment (enlarged set)", "LSTM2_FCN_4S_GAN_segment")
 
 
-def write_page(folder: Path, rows: Sequence, command: str) -> Path:
-    """Write `folder`/report.md and its pictures from `folder`/report/*.json; the path of the page.
+def write_page(folder: Path, results: Sequence[dict], rows: Sequence, command: str) -> Path:
+    """Write `folder`/report.md and its pictures; the path of the page.
 
     Args:
+        results: of all runs.
         rows: of `training/reproduce.py`, in the order of the tables.
         command: that repeats the runs.
     """
-    results = [json.loads(path.read_text()) for path in sorted((folder / "report").glob("*.json"))]
     runs, gans = defaultdict(list), defaultdict(list)
     for result in results:
         if "row" in result:
@@ -77,7 +76,7 @@ def _heading(results: Sequence[dict], command: str) -> str:
     {command}
 
 On {settings["tracks"]} tracks: classifiers trained {settings["scale"]:g} and GANs {settings["gan_scale"]:g} of its epochs
-(50 or 100, and 500). One JSON file for each run stands in `report/`.
+(50 or 100, and 500). Each run is a line in `runs.jsonl`.
 
 Mean ± deviation over the runs (seeds). `segment`: the report's protocol, slices split at random, so that slices of one track
 stand on both sides; the GANs learned from all tracks. `artist`: artists kept apart; the GANs

@@ -4,9 +4,9 @@
     python training/reproduce.py --data path/to/genres --only LSTM_ADAM_50_segment "ablations" --seeds 5
     python training/reproduce.py --data path/to/genres --scale 0.3 --gan-scale 0.01
 
-Every run leaves one JSON file in `--output-dir`/report, and a run whose file is there is not repeated: a stopped command goes on
+Every run leaves a line in `--output-dir`/runs.jsonl, and a run whose line is there is not repeated: a stopped command goes on
 when it is given again. `--scale` multiplies the epochs of the classifiers (50 and 100 in the report), `--gan-scale` those of the
-GANs (500); both stand in every file and above the table.
+GANs (500); both stand in every line and above the table.
 
 Two protocols. `segment` is the report's: slices are shuffled whatever their track, so a track stands on both sides, and the GANs
 train on all tracks. `artist` is honest: artists are kept apart, and the GANs see the training side alone.
@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import re
 import sys
 import time
@@ -37,10 +36,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from genre_gan.audio import SAMPLE_RATE_HZ
-from genre_gan.data.cache import FeatureStore, Segments
+from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import DEFAULT_DATASET, DataError, load_tracks
 from genre_gan.data.splits import split_segments, split_tracks
-from genre_gan.features import FeatureConfig
 from genre_gan.files import write_bytes
 from genre_gan.generate import GenreGenerator
 from genre_gan.models.classifier import GenreLSTM, LSTMConfig
@@ -48,127 +46,24 @@ from genre_gan.models.waveform import WaveformGANConfig
 from training.arguments import launch_command, positive_int, run_script
 from training.batches import pick
 from training.report_page import write_page
+from training.report_rows import GANS, GROUPS, PROTOCOLS, ROWS, SLICES, WAVES, WHOLE_TRACKS, Row
+from training.report_runs import NAME, Runs
 from training.trials import (
     Items,
     Phase,
+    compare_sound,
+    gan_segments,
     generate_items,
     join,
     predict,
     read_items,
     score,
-    sound_statistics,
     train_classifier,
     train_gan,
 )
 
-PROTOCOLS = ("segment", "artist", "fold")
-GROUPS = ("table", "future", "ablations", "extra")
-# 2 s is the shortest clip of the data this was made for: every track gives slices, all of one length.
-SLICES = FeatureConfig("mfcc-segment", hop_length=1024, segment_s=2.0)
-WHOLE_TRACKS = FeatureConfig("mfcc", hop_length=1024)
-WAVES = FeatureConfig("waveform", segment_s=4.0)
-WHOLE_TRACK_S = 30.0
-STATISTICS_CLIPS = 3  # of each genre
 POOL = 0.25  # slices of the best generator for each real one, to choose from
 POOL_CLIP_S = 8.0
-
-
-@dataclass(frozen=True)
-class GANSpec:
-    """A waveform GAN to train. `genres` is `all` (one generator), `each` (one for each genre) or the name of one genre."""
-
-    model: str
-    whole_track: bool = False
-    latent_dim: int = 100
-    output_activation: str = "none"
-    genres: str = "all"
-    width: int = 256
-    batch_size: int = 64
-
-    @property
-    def clip_s(self) -> float:
-        return WHOLE_TRACK_S if self.whole_track else WAVES.segment_s
-
-
-GANS = {
-    "cnn": GANSpec("cnn", whole_track=True, width=64, batch_size=16),
-    "fcn": GANSpec("fcn", whole_track=True, batch_size=32),
-    "fcn-4s": GANSpec("fcn"),
-    "fcn-4s-z10": GANSpec("fcn", latent_dim=10),
-    "fcn-4s-z1000": GANSpec("fcn", latent_dim=1000),
-    "fcn-4s-sigmoid": GANSpec("fcn", output_activation="sigmoid"),
-    "fcn-4s-blues": GANSpec("fcn", genres="blues"),
-    "fcn-4s-each": GANSpec("fcn", genres="each"),
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One classifier of the comparison.
-
-    Attributes:
-        name, group: as `--only` takes them.
-        report: the report's loss, train accuracy and "valid", where it has the row.
-        epochs: at `--scale 1`.
-        optimizer: `adam` or `sgd`.
-        whole_tracks: train on whole tracks instead of slices.
-        enlarged: train on all slices of the training side; else on one in three of each track.
-        generated: key of `GANS`, or `best` for `--best-generator`; None adds nothing.
-        amount: generated slices for each real one.
-        spread: how those divide over the genres: `even`, or `matched` to each genre's number of real slices, or `blues` alone
-            (as many as there are real ones of it).
-        schedule: `mixed`, or `pretrain`: half of the epochs on generated slices, then the other half on real ones.
-        filtered: keep only slices that a classifier trained on the real training side names as they are labelled.
-        protocols, seeds: to run under, unless the command says otherwise. Extra rows keep the split of seed 0 throughout.
-    """
-
-    name: str
-    group: str
-    report: tuple[float, float, float] | None = None
-    epochs: int = 50
-    optimizer: str = "adam"
-    whole_tracks: bool = False
-    enlarged: bool = False
-    generated: str | None = None
-    amount: float = 1.0
-    spread: str = "even"
-    schedule: str = "mixed"
-    filtered: bool = False
-    protocols: tuple[str, ...] = ("segment", "artist")
-    seeds: int = 3
-
-
-def _generated(name: str, group: str, generated: str, **settings) -> Row:
-    return Row(name, group, **{"epochs": 100, "generated": generated} | settings)
-
-
-def _extra(name: str, generated: str | None = "best", **settings) -> Row:
-    return Row(name, "extra", **{"generated": generated, "epochs": 100, "protocols": ("fold",), "seeds": 5} | settings)
-
-
-ROWS = (
-    Row("LSTM_SGD_50no_segment", "table", (2.0408, 0.380, 0.359), optimizer="sgd", whole_tracks=True),
-    Row("LSTM_ADAM_50_no_segment", "table", (2.0317, 0.3733, 0.3199), whole_tracks=True),
-    Row("LSTM_ADAM_50_segment", "table", (0.8796, 0.881, 0.509)),
-    Row("LSTM_ADAM_50_segment (enlarged set)", "table", (0.8265, 0.915, 0.753), enlarged=True),
-    _generated("LSTM_CNN_GAN_segment", "table", "cnn", report=(1.381, 0.572, 0.471), enlarged=True),
-    _generated("LSTM_FCN_GAN_segment", "table", "fcn", report=(0.8621, 0.837, 0.480), enlarged=True),
-    _generated("LSTM2_FCN_4S_GAN_segment", "table", "fcn-4s", report=(1.2787, 0.550, 0.454), enlarged=True),
-    _generated("one generator for each label, matched amounts", "future", "fcn-4s-each", spread="matched", enlarged=True),
-    _generated("one generator for all labels, matched amounts", "future", "fcn-4s", spread="matched", enlarged=True),
-    Row("nothing generated", "ablations", epochs=100),
-    _generated("z of 100, no sigmoid", "ablations", "fcn-4s"),
-    _generated("z of 10", "ablations", "fcn-4s-z10"),
-    _generated("z of 1000", "ablations", "fcn-4s-z1000"),
-    _generated("sigmoid", "ablations", "fcn-4s-sigmoid"),
-    _generated("blues from the generator of all labels", "ablations", "fcn-4s", spread="blues"),
-    _generated("blues from a generator of blues alone", "ablations", "fcn-4s-blues", spread="blues"),
-    _extra("real slices alone, 100 epochs", None),
-    _extra("real slices alone, 125 epochs", None, epochs=125),  # as many steps as 100 epochs with generated ones
-    _extra("a quarter generated", amount=0.25),
-    _extra("a quarter generated, filtered", amount=0.25, filtered=True),
-    _extra("a quarter generated first, then real", amount=0.25, schedule="pretrain"),
-)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -223,6 +118,7 @@ class Laboratory:
         tqdm.write(self.slice_store.summary())
         self.genres = self.slice_store.tracks.genres
         self.slices = read_items(self.slice_store, self.slice_store.segments())
+        self.runs = Runs(args.output_dir / NAME)
         self.settings = {"scale": args.scale, "gan_scale": args.gan_scale, "tracks": len(self.slice_store.tracks)}
 
     @cached_property
@@ -318,8 +214,8 @@ def run_row(lab: Laboratory, row: Row, protocol: str, seed: int) -> dict:
         "generated_slices": count_by_genre(generated, lab.genres) if generated else {},
         "valid_slices": count_by_genre(sides.valid, lab.genres),
         "epochs": sum(phase.epochs for phase in phases),
-        "curve": rounded(curve),
-        "scores": rounded(score(predict(model, sides.valid), sides.valid)),
+        "curve": curve,
+        "scores": score(predict(model, sides.valid), sides.valid),
         "cpu_s": round(time.process_time() - started, 1),
     }
 
@@ -363,8 +259,7 @@ def trained_generators(lab: Laboratory, name: str, protocol: str, seed: int, tra
     """The generators of `GANS[name]`, trained on `tracks` unless an earlier run left them in the work folder."""
     spec, label = GANS[name], file_name("gan", name, protocol, seed)
     folder = lab.args.work_dir / label
-    result_path = lab.args.output_dir / "report" / f"{label}.json"
-    if result_path.exists() and (folder / "done").exists() and read_result(result_path, lab.settings):
+    if (folder / "done").exists() and lab.runs.find(name, protocol, seed, lab.settings):
         return [GenreGenerator.from_pretrained(path) for path in sorted(folder.iterdir()) if path.is_dir()]
     started = time.process_time()
     if not spec.whole_track:
@@ -373,7 +268,7 @@ def trained_generators(lab: Laboratory, name: str, protocol: str, seed: int, tra
     if not found or spec.genres not in ("all", "each", *found):
         of_genre = "" if spec.genres in ("all", "each") else f" of {spec.genres}"
         raise DataError(f"the generator {name!r} needs training clips{of_genre} of at least {spec.clip_s:g} s; the data has none")
-    segments = gan_segments(lab.wave_store, tracks, spec)
+    segments = gan_segments(lab.wave_store, tracks, spec.whole_track)
     names = np.array(lab.wave_store.tracks.genre_names)[segments.track]
     one_by_one = found if spec.genres == "each" else [spec.genres]
     pipelines, curves = [], []
@@ -398,73 +293,22 @@ def trained_generators(lab: Laboratory, name: str, protocol: str, seed: int, tra
         "genres": found,
         "slices": len(segments),
         "epochs": epochs,
-        "curve": rounded([{key: float(np.mean([c[i][key] for c in curves])) for key in keys} for i in range(epochs)]),
-        "sound": rounded(compare_sound(lab.wave_store, segments, pipelines, spec.clip_s)),
+        "curve": [{key: float(np.mean([c[i][key] for c in curves])) for key in keys} for i in range(epochs)],
+        "sound": compare_sound(lab.wave_store, segments, pipelines, spec.clip_s),
         "cpu_s": round(time.process_time() - started, 1),
     }
-    write_result(result_path, result)
+    lab.runs.add(result)
     (folder / "done").touch()
     return pipelines
-
-
-def gan_segments(store: FeatureStore, tracks: np.ndarray, spec: GANSpec) -> Segments:
-    """Slices of 4 s, or each track as one slice of up to 30 s."""
-    if not spec.whole_track:
-        return store.segments(tracks)
-    longest = round(WHOLE_TRACK_S * SAMPLE_RATE_HZ)
-    return Segments(np.asarray(tracks), np.zeros(len(tracks), np.int64), np.minimum(store.n_frames[tracks], longest))
-
-
-def compare_sound(store: FeatureStore, segments: Segments, pipelines: Sequence[GenreGenerator], clip_s: float) -> dict:
-    """For each genre the spectral flatness of real and of generated clips, and how far their mean mel spectra are apart in dB."""
-    names = np.array(store.tracks.genre_names)[segments.track]
-    result = {}
-    for pipeline in pipelines:
-        for genre in pipeline.genres:
-            members = np.flatnonzero(names == genre)
-            chosen = members[np.linspace(0, len(members) - 1, min(STATISTICS_CLIPS, len(members))).astype(int)]
-            places = [(int(segments.track[i]), int(segments.start[i]), int(segments.n_frames[i])) for i in chosen]
-            real = [sound_statistics(store.read(*place)[:, 0], SAMPLE_RATE_HZ) for place in places]
-            fake = [sound_statistics(*pipeline.generate(genre, clip_s, seed)) for seed in range(STATISTICS_CLIPS)]
-            (real_flatness, real_db), (fake_flatness, fake_db) = (
-                (float(np.mean([f for f, _ in clips])), np.mean([db for _, db in clips], 0)) for clips in (real, fake)
-            )
-            distance_db = float(np.sqrt(np.mean(np.square(real_db - fake_db))))
-            result[genre] = {"real flatness": real_flatness, "flatness": fake_flatness, "spectrum distance dB": distance_db}
-    return result
 
 
 def count_by_genre(items: Items, genres: Sequence[str]) -> dict[str, int]:
     return dict(zip(genres, np.bincount(items.genre_ids, minlength=len(genres)).tolist(), strict=True))
 
 
-def rounded(value):
-    """The same with numbers to four places."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [rounded(item) for item in value]
-    return round(float(value), 4) if isinstance(value, (float, np.floating)) else value
-
-
 def file_name(*parts: object) -> str:
     """Such as `lstm-adam-50-segment--artist--0`."""
     return "--".join(re.sub(r"[^a-z0-9]+", "-", str(part).lower()).strip("-") for part in parts)
-
-
-def write_result(path: Path, result: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result, indent=1)
-    text = re.sub(r"\[[^\[\]{}]*\]|\{[^\[\]{}]*\}", lambda match: re.sub(r"\s+", " ", match[0]), text)  # rows on one line
-    write_bytes(path, (text + "\n").encode())
-
-
-def read_result(path: Path, settings: dict) -> dict:
-    """An earlier run's result; `ValueError` where it is of other settings than these."""
-    result = json.loads(path.read_text())
-    if result["settings"] != settings:
-        raise ValueError(f"{path} was made with {result['settings']}, now {settings}: use another --output-dir, or delete it")
-    return result
 
 
 def reproduce(args: argparse.Namespace) -> None:
@@ -478,22 +322,17 @@ def reproduce(args: argparse.Namespace) -> None:
     ]
     plan.sort(key=lambda run: (GROUPS.index(run[0].group), run[2]))  # a group's rows are comparable early
     lab = Laboratory(args)
-    folder = args.output_dir / "report"
-    missing = []
-    for row, protocol, seed in plan:
-        path = folder / f"{file_name(row.name, protocol, seed)}.json"
-        if not path.exists() or not read_result(path, lab.settings):
-            missing.append((row, protocol, seed, path))
+    missing = [run for run in plan if lab.runs.find(run[0].name, *run[1:], lab.settings) is None]
     tqdm.write(f"{len(plan)} runs, {len(plan) - len(missing)} of them done before")
-    for row, protocol, seed, path in tqdm(missing, unit="run"):
+    for row, protocol, seed in tqdm(missing, unit="run"):
         result = run_row(lab, row, protocol, seed)
-        write_result(path, result)
+        lab.runs.add(result)
         scores = result["scores"]
         tqdm.write(
             f"{row.name}, {protocol}, seed {seed}: valid {scores['slice accuracy']:.3f} by slice, "
             f"{scores['track accuracy']:.3f} by track ({result['cpu_s']:.0f} s)"
         )
-    tqdm.write(f"table: {write_page(args.output_dir, ROWS, launch_command(1))}")
+    tqdm.write(f"table: {write_page(args.output_dir, lab.runs.results, ROWS, launch_command(1))}")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,13 +10,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from genre_gan.audio import SAMPLE_RATE_HZ
 from genre_gan.data.cache import FeatureStore, Segments
 from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.generate import GenreGenerator, WaveformModel
 from genre_gan.models.classifier import GenreLSTM, LSTMConfig
 from genre_gan.models.waveform import WaveformDiscriminator, WaveformGANConfig, WaveformGenerator
+from training.scores import balanced
+from training.waveform_task import WHOLE_TRACK_S
 
 NO_TRACK = -1
+STATISTICS_CLIPS = 3  # of each genre
 
 
 @dataclass(frozen=True)
@@ -146,15 +150,11 @@ def score(probabilities: np.ndarray, items: Items) -> dict:
     return {
         "loss": float(-np.log(probabilities[np.arange(len(items)), items.genre_ids] + 1e-9).mean()),
         "slice accuracy": float((guesses == items.genre_ids).mean()),
-        "balanced slice accuracy": _balanced(guesses, items.genre_ids),
+        "balanced slice accuracy": balanced(guesses == items.genre_ids, items.genre_ids),
         "track accuracy": float((track_guesses == track_truth).mean()),
-        "balanced track accuracy": _balanced(track_guesses, track_truth),
+        "balanced track accuracy": balanced(track_guesses == track_truth, track_truth),
         "confusion": confusion.tolist(),
     }
-
-
-def _balanced(guesses: np.ndarray, truth: np.ndarray) -> float:
-    return float(np.mean([(guesses[truth == genre] == genre).mean() for genre in np.unique(truth)]))
 
 
 def train_gan(
@@ -254,3 +254,30 @@ def sound_statistics(samples: np.ndarray, sample_rate_hz: int) -> tuple[float, n
     mel_power = librosa.feature.melspectrogram(y=samples, sr=sample_rate_hz, n_mels=64).mean(1)
     level_db = 10.0 * np.log10(np.maximum(mel_power, 1e-10))
     return flatness, level_db - level_db.mean()
+
+
+def gan_segments(store: FeatureStore, tracks: np.ndarray, whole_track: bool) -> Segments:
+    """Slices of 4 s, or each track as one slice of up to 30 s."""
+    if not whole_track:
+        return store.segments(tracks)
+    longest = round(WHOLE_TRACK_S * SAMPLE_RATE_HZ)
+    return Segments(np.asarray(tracks), np.zeros(len(tracks), np.int64), np.minimum(store.n_frames[tracks], longest))
+
+
+def compare_sound(store: FeatureStore, segments: Segments, pipelines: Sequence[GenreGenerator], clip_s: float) -> dict:
+    """For each genre the spectral flatness of real and of generated clips, and how far their mean mel spectra are apart in dB."""
+    names = np.array(store.tracks.genre_names)[segments.track]
+    result = {}
+    for pipeline in pipelines:
+        for genre in pipeline.genres:
+            members = np.flatnonzero(names == genre)
+            chosen = members[np.linspace(0, len(members) - 1, min(STATISTICS_CLIPS, len(members))).astype(int)]
+            places = [(int(segments.track[i]), int(segments.start[i]), int(segments.n_frames[i])) for i in chosen]
+            real = [sound_statistics(store.read(*place)[:, 0], SAMPLE_RATE_HZ) for place in places]
+            fake = [sound_statistics(*pipeline.generate(genre, clip_s, seed)) for seed in range(STATISTICS_CLIPS)]
+            (real_flatness, real_db), (fake_flatness, fake_db) = (
+                (float(np.mean([f for f, _ in clips])), np.mean([db for _, db in clips], 0)) for clips in (real, fake)
+            )
+            distance_db = float(np.sqrt(np.mean(np.square(real_db - fake_db))))
+            result[genre] = {"real flatness": real_flatness, "flatness": fake_flatness, "spectrum distance dB": distance_db}
+    return result
