@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def griffin_lim_copy(clip: Clip, cache_dir: Path | None = None) -> Clip:
     """
     rate_hz = clip.sample_rate_hz
     if cache_dir is not None:
-        settings = f"{rate_hz} {N_FFT} {HOP} {N_MELS} {GRIFFIN_LIM_STEPS} {librosa.__version__}"
+        settings = f"{rate_hz} {N_FFT} {HOP} {N_MELS} {GRIFFIN_LIM_STEPS} {version('librosa')}"
         name = hashlib.sha256(settings.encode() + clip.samples.tobytes()).hexdigest()[:32]
         path = cache_dir / "griffin-lim" / f"{name}.npy"
         if not path.exists():
