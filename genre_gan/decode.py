@@ -122,6 +122,8 @@ def decoding_file(source: FileSource, note: Callable[[str], None]) -> Iterator[D
         except (soundfile.LibsndfileError, TypeError, ValueError) as error:
             if isinstance(source, RawAudio):
                 raise AudioError(f"{name} cannot be read as {source.encoding} without a header: {error}") from error
+            if reason := _other_than_sound(file):
+                raise AudioError(f"{name} cannot be read as audio: it {reason}") from error
             with _ffmpeg_sound(file, name, note) as decoded:
                 yield decoded
             return
@@ -258,21 +260,17 @@ def _ffmpeg_sound(file: BinaryIO, name: str, note: Callable[[str], None]) -> Ite
 
             yield Decoded(sound.sample_rate_hz, sound.n_channels, sound.is_float, pieces())
     except FfmpegError as error:
-        raise AudioError(_explain(file, name, error)) from error
+        if is_installed():
+            raise AudioError(f"{name} cannot be read as audio: it {error}") from error
+        always = "wav, flac, ogg, mp3 and au always work (m4a and others too where ffmpeg is installed)"
+        raise AudioError(f"{name} cannot be read as audio; {always}") from error
 
 
-def _explain(file: BinaryIO, name: str, error: FfmpegError) -> str:
-    """Why a file cannot be read as audio, by its first bytes where they tell."""
+def _other_than_sound(file: BinaryIO) -> str:
+    """What a file is by its first bytes, where they tell that it holds no sound; else empty."""
     file.seek(0)
     head = file.read(64)
-    for pattern, reason in _NOT_SOUND:
-        if re.match(pattern, head, re.IGNORECASE):
-            return f"{name} cannot be read as audio: it {reason}"
-    if is_installed():
-        return f"{name} cannot be read as audio: it {error}"
-    return (
-        f"{name} cannot be read as audio; wav, flac, ogg, mp3 and au always work (m4a and others too where ffmpeg is installed)"
-    )
+    return next((reason for pattern, reason in _NOT_SOUND if re.match(pattern, head, re.IGNORECASE)), "")
 
 
 @contextmanager

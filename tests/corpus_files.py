@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ class Case(NamedTuple):
     duration_s: float = DURATION_S
 
 
+@lru_cache(maxsize=64)
 def tone(rate_hz: int = RATE_HZ, n_channels: int = 1, duration_s: float = DURATION_S) -> np.ndarray:
     """Music-like samples [shape=(n, n_channels)], each channel with a pitch of its own."""
     return np.stack([synthesize(180.0 + 40.0 * i, 2.0, duration_s, i, rate_hz) for i in range(n_channels)], 1)
@@ -117,6 +119,7 @@ video.mkv VIDEO -c:a libvorbis -c:v mpeg4 ; video.webm VIDEO -c:a libopus -ar 48
 video.avi VIDEO -c:a libmp3lame -ar 44100 -c:v mpeg4 ; video.ogv VIDEO -c:a libvorbis -c:v libtheora
 cover.mp3 COVER -c:a libmp3lame ; cover.m4a COVER -c:a aac ; cover.flac COVER -c:a flac
 """.replace("\n", " ; ").split(" ; ")[1:-1]
+FFMPEG = ("ffmpeg", "-v", "error", "-y")
 PADDED = ("adpcm-swf.wav", "dv.gxf")  # filled up to whole blocks
 PIPED = (
     "wav", "flac", "au", "caf", "w64", "aiff", "ogg", "opus", "mp3", "mka", "webm", "adts", "mpegts", "nut", "asf", "wv", "tta",
@@ -136,15 +139,25 @@ def by_ffmpeg(folder: Path) -> Iterator[Case]:
     """What ffmpeg writes: to files, and to pipes, where no size is known when the header is written."""
     source = put(folder, "source.wav", encoded(tone(44_100, 2), "WAV", rate_hz=44_100))
     picture = folder / "cover.png"
-    run_quietly("ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", "color=red:s=64x64:d=0.04", "-frames:v", "1", picture)
+    run_quietly(*FFMPEG, "-f", "lavfi", "-i", "color=red:s=64x64:d=0.04", "-frames:v", "1", picture)
     video = ["-f", "lavfi", "-i", f"testsrc=s=64x64:r=5:d={DURATION_S}"]
+    groups: dict[bool, list[tuple[Path, list[object]]]] = {True: [], False: []}
     for line in FFMPEG_FILES:
         name, *options = line.split()
-        more = []
+        more: list[object] = []
         if options[0] in ("VIDEO", "COVER"):
             more = video if options.pop(0) == "VIDEO" else ["-i", picture]
-        if run_quietly("ffmpeg", "-v", "error", "-y", "-i", source, *more, *options, folder / name):
-            yield Case("written by ffmpeg", folder / name, EITHER if name in PADDED else READ)
+        groups[bool(more)].append((folder / name, [*more, *options, folder / name]))
+    for n_together, files in ((8, groups[False]), (1, groups[True])):  # starting ffmpeg takes longer than its work
+        for first in range(0, len(files), n_together):
+            together = files[first : first + n_together]
+            if not run_quietly(*FFMPEG, "-i", source, *(word for _, words in together for word in words)):
+                for path, words in together:
+                    if not run_quietly(*FFMPEG, "-i", source, *words):
+                        path.unlink(missing_ok=True)
+            for path, _ in together:
+                if path.exists():
+                    yield Case("written by ffmpeg", path, EITHER if path.name in PADDED else READ)
     for muxer in PIPED:
         with (folder / f"piped.{muxer}").open("wb") as file, subprocess.Popen(
             ["ffmpeg", "-v", "error", "-i", source, "-f", muxer, "pipe:1"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -155,7 +168,7 @@ def by_ffmpeg(folder: Path) -> Iterator[Case]:
             yield Case("written to a pipe", folder / f"piped.{muxer}", CUT if muxer == "caf" else READ)
     for muxer in HEADERLESS:
         path = folder / f"raw.{muxer}"
-        if run_quietly("ffmpeg", "-v", "error", "-y", "-i", source, "-ar", "16000", "-ac", "1", "-f", muxer, path):
+        if run_quietly(*FFMPEG, "-i", source, "-ar", "16000", "-ac", "1", "-f", muxer, path):
             yield Case("without a header", path, EITHER if muxer == "sbc" else REFUSED)
 
 
