@@ -21,6 +21,7 @@ from urllib.parse import quote
 FIRST_ANSWER_S = 10.0
 STALL_S = 30.0  # of a download in which not a byte arrives
 MAX_MODEL_BYTES = 4 * 2**30
+SOMETHING_ELSE = "something else answers in its place, perhaps the login page of a network"
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -86,7 +87,7 @@ def ask(path: str, **parameters: str) -> dict:
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise Unreachable("something else answers in its place, perhaps the login page of a network")
+            raise Unreachable(SOMETHING_ELSE)
         return answer
 
     try:
@@ -133,12 +134,17 @@ def fetch_repo(
         cached = _cached(repo_id, arguments)
         try:
             found = ask(f"{repo_type}s/{repo_id}/revision/{quote(wanted, safe='')}", blobs="true")
+            if not isinstance(found.get("sha"), str):
+                raise Unreachable(SOMETHING_ELSE)
             files = [f for f in found.get("siblings") or () if any(fnmatch.fnmatch(f["rfilename"], p) for p in patterns)]
             _check_size(repo_id, files, max_bytes)
             if cached and cached.name == found.get("sha") and all((cached / f["rfilename"]).exists() for f in files):
                 return cached
-            download = partial(snapshot_download, repo_id, **arguments)
-            return Path(within(STALL_S, download, partial(_bytes_there, repo_id, repo_type)))
+            try:
+                download = partial(snapshot_download, repo_id, **arguments)
+                return Path(within(STALL_S, download, partial(_bytes_there, repo_id, repo_type)))
+            except (AttributeError, KeyError, TypeError) as error:  # the client trusts that answers are as they should be
+                raise Unreachable(SOMETHING_ELSE) from error
         except Unreachable as error:
             if cached is None:
                 raise HubError(

@@ -43,7 +43,7 @@ def find_genre(name: str, genres: Sequence[str] = GENRES) -> str:
         for candidate in (key, *same, *_NEAREST.get(same[0], ())):
             if candidate in known:
                 return known[candidate]
-    raise ValueError(f"genre {name!r} is unknown; allowed: {', '.join(genres)}")
+    raise ValueError(f"genre {name!r:.80} is unknown; allowed: {', '.join(genres)}")
 
 
 def genre_weights(genre: str | Mapping[str, float], genres: Sequence[str] = GENRES) -> list[float]:

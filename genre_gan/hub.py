@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from genre_gan.audio import SUFFIXES
 from genre_gan.data.tree import ARCHIVE_SUFFIXES
-from genre_gan.download import MAX_MODEL_BYTES, HubError, Unreachable, ask, check_token, explain, fetch_repo
+from genre_gan.download import MAX_MODEL_BYTES, SOMETHING_ELSE, HubError, Unreachable, ask, check_token, explain, fetch_repo
 from genre_gan.files import file_names
 from genre_gan.pretrained import CONFIG_NAME, WEIGHTS_NAME, ModelError, read_config, read_weights
 
@@ -88,7 +88,8 @@ def writing_to_hub(repo_id: str) -> Iterator[HfApi]:
 
     check_can_push(repo_id)
     try:
-        ask("whoami-v2")
+        if "name" not in ask("whoami-v2"):
+            raise Unreachable(SOMETHING_ELSE)
         yield HfApi()
     except Unreachable as error:
         kept = "all is kept here: push it later"

@@ -122,7 +122,7 @@ def read_config(folder: Path) -> dict:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ModelError(f"{path} is not valid JSON: {error}") from error
+        raise ModelError(f"{path} is not valid JSON: {error}. {FETCH_AGAIN}") from error
     if not isinstance(record, dict) or not {"version", "family", "model"} <= set(record):
         raise ModelError(f"{path} is not a genre-gan config: it needs version, family and model")
     if not isinstance(record["family"], str) or not isinstance(record["model"], dict):

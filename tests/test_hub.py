@@ -333,7 +333,7 @@ def with_short_limits(function: Callable, *arguments: object) -> Any:
         download.FIRST_ANSWER_S, download.STALL_S = before
 
 
-@pytest.mark.parametrize("trouble", ["silence", "drip", "portal", "429", "503"])
+@pytest.mark.parametrize("trouble", ["silence", "drip", "portal", "200", "429", "503"])
 def test_in_trouble_the_cache_answers_within_the_time_limit(hub, client, generator, trouble):
     client(push_model_folder, generator, "anna/trouble")
     pulled = client(samples_of, "anna/trouble")
@@ -341,7 +341,7 @@ def test_in_trouble_the_cache_answers_within_the_time_limit(hub, client, generat
     assert sound_alike(client(with_short_limits, samples_of, "anna/trouble"), pulled)
     message, seconds = client(with_short_limits, timed_failure, samples_of, "anna/other")
     assert seconds < 6.0
-    reasons = {"portal": "login page of a network", "429": "answers 429", "503": "answers 503"}
+    reasons = {"portal": "login page of a network", "200": "something else answers", "429": "answers 429", "503": "answers 503"}
     reason = reasons.get(trouble, "no answer within 1.5 s")
     assert "cannot be reached, and its cache has no such model" in message and reason in message
     with pytest.raises(HubError, match="nothing was pushed"):

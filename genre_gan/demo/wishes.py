@@ -30,8 +30,11 @@ def blend(genre: str, second: str | None, share: float) -> dict[str, float]:
     """Weights of one genre, or of two; `share` is the second one's in percent.
 
     Raises:
-        ValueError: a share that is no number from 0 to 100.
+        ValueError: a share that is no number from 0 to 100, or a genre that is no name.
     """
+    for name in (genre, second):
+        if not isinstance(name, (str, type(None))):
+            raise ValueError(f"a genre must be a name, got {name!r:.80}")
     if second in (None, "", ALONE, genre):
         return {genre: 1.0}
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 100:
