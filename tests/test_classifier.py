@@ -221,6 +221,12 @@ def test_the_preset_gives_the_same_weights_again(shipped):
     assert weights[0] == weights[1]
 
 
+def test_of_several_processes_the_first_alone_makes_the_preset(shipped, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    train_lstm.main(["--preset", "shipped", "--data", str(shipped / "music"), "--output-dir", str(shipped / "second")])
+    assert not (shipped / "second").exists()
+
+
 def test_what_the_preset_cannot_use_is_told(shipped, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         train_lstm.parse_args(["--output-dir", "x", "--not-music", "sounds"])
