@@ -3,7 +3,8 @@
 Two discriminators look at what G makes: one at latents of 5.9 s, and one, at crops of 2.2 s so that short tracks count too,
 through a frozen network that knows music (`genre_gan.models.projected`). Few data are stretched: tracks at several pitches, and
 on real and generated latents alike a random gain and tilt, noise and masked moments (Zhao et al., "Differentiable augmentation
-for data-efficient GAN training", 2020).
+for data-efficient GAN training", 2020). Left to both games alone, G plays too evenly: wrong details cost less when they are
+small. So its latents are also held to move in time as much as those of real music do, in each coefficient and row.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ from genre_gan.models.layers import GROUP_ROWS
 from genre_gan.models.musicnn import MusiCNN
 from genre_gan.models.projected import MusiCNNOfLatents, ProjectedDiscriminator
 from genre_gan.spectral import SpectralModel
-from training.batches import Batch, Rows, check_batch_size
+from training.batches import Batch, check_batch_size
 from training.gan import frozen, gradient_penalty
+from training.paired_crops import PairedCrops
 from training.previews import write_previews
 from training.trainer import Task, Trainer
 
@@ -48,59 +50,9 @@ SEMITONES = (-2, -1, 0, 1, 2)
 D_ALONE_STEPS = 50
 PENALTY_EVERY = 8
 EMA_DECAY = 0.998
+DYNAMICS_WEIGHT = 5.0  # of the error in how much latents move
 HIDDEN_KEY_SHARE = 0.5  # of rows whose key G and D are not told
 GAIN_DB, TILT_DB, NOISE, MASK_SHARE = 2.4, 2.4, 0.05, 0.3
-
-
-class PairedCrops:
-    """Rows of a long crop and a short one of the same genre, genres alike often, longer tracks more often than short ones.
-
-    Rows come in groups of one genre, so that the discriminators, which see how much a group differs, can tell a generator that
-    knows one clip of a genre from music.
-
-    `features` are both crops, one after the other; `conditions` the key, the tempo and the beat of the long one.
-    """
-
-    def __init__(self, store: LatentStore, lengths: tuple[int, int], n_rows: int, seed: int):
-        self.store, self.lengths, self.n_rows, self.seed = store, lengths, n_rows, seed
-        self.genres = store.tracks.genres
-        names = np.array(store.tracks.genre_names)
-        self._members = {
-            length: [np.flatnonzero((names == genre) & (store.n_frames >= length)) for genre in self.genres]
-            for length in lengths
-        }
-        lacking = [g for g, members in zip(self.genres, self._members[lengths[0]], strict=True) if len(members) == 0]
-        if lacking:
-            seconds = lengths[0] / store.frame_rate_hz
-            raise ValueError(f"no track of {', '.join(lacking)} lasts {seconds:.1f} s, which is what the generator learns from")
-        total = sum(int(store.n_frames[m].sum()) for m in self._members[lengths[0]])
-        self.steps_per_epoch = max(1, total // (lengths[0] * n_rows))
-
-    def choose(self, step: int) -> np.ndarray:
-        rng = np.random.default_rng([self.seed, step])
-        n_groups = -(-self.n_rows // GROUP_ROWS)
-        genres = np.resize(rng.permutation(len(self.genres)), n_groups).repeat(GROUP_ROWS)[: self.n_rows]
-        picks = [genres]
-        for length in self.lengths:
-            tracks = np.array([self._draw(rng, self._members[length][genre]) for genre in genres])
-            picks += [tracks, rng.integers(0, self.store.n_frames[tracks] - length + 1)]
-        return np.stack([*picks, rng.integers(0, 8, self.n_rows)], 1)
-
-    def _draw(self, rng: np.random.Generator, members: np.ndarray) -> int:
-        sizes = np.sqrt(np.minimum(self.store.n_frames[members], 200.0))
-        return int(rng.choice(members, p=sizes / sizes.sum()))
-
-    def read(self, picks: np.ndarray) -> Rows:
-        n_long, n_short = self.lengths
-        features = torch.empty(len(picks), n_long + n_short, self.store.n_features)
-        conditions = torch.empty(len(picks), 3)
-        for row, (_, long, long_start, short, short_start, beat) in enumerate(picks.tolist()):
-            features[row, :n_long] = torch.from_numpy(self.store.read(long, long_start, n_long))
-            features[row, n_long:] = torch.from_numpy(self.store.read(short, short_start, n_short))
-            tempo_bpm, phase = self.store.pulse(long, long_start, n_long)
-            conditions[row] = torch.tensor([float(self.store.keys[long]), tempo_bpm, beat + phase])
-        n_frames = torch.full((len(picks),), n_long + n_short)
-        return Rows(features, n_frames, torch.from_numpy(picks[:, 0]), conditions)
 
 
 class Conditions(NamedTuple):
@@ -153,7 +105,18 @@ class SpectralGANTask(Task):
             torch.optim.Adam(projected.parameters(), 4e-4, betas=(0.0, 0.99)),
         )
         self.generator, self.discriminator, self.projected, self.optimizer_g, self.optimizer_d, self.optimizer_p = prepared
+        self.dynamics = self._measure_dynamics()
         self.loader = trainer.loader(self.source)
+
+    def _measure_dynamics(self, n_batches: int = 64) -> Tensor:
+        """How much real latents move in time, Tensor[n_genres x C x R]; see `_dynamics`."""
+        total = torch.zeros(len(self.config.genres), self.config.n_coefficients, self.config.n_rows)
+        count = torch.zeros(len(total))
+        for number in range(n_batches):
+            rows = self.source.read(self.source.choose(number))
+            total.index_add_(0, rows.genre_ids, _dynamics(self._split(rows.features)[0]))
+            count.index_add_(0, rows.genre_ids, torch.ones(len(rows.genre_ids)))
+        return (total / count.clamp_min(1.0)[:, None, None]).to(self.trainer.device)
 
     def _split(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """The long and the short crops as latents Tensor[B x C x R x T]."""
@@ -215,14 +178,21 @@ class SpectralGANTask(Task):
             with self.trainer.accelerator.autocast():
                 on_fake = discriminator(self._augmented(fake, batch, 60), *conditions).float()
             on_heard = projected(heard, batch.genre_ids).float()
-            loss = F.softplus(-on_fake).mean() - self.trainer.args.projected * on_heard.mean()
+            still = self._dynamics_error(fake, conditions.genre_ids)
+            loss = F.softplus(-on_fake).mean() - self.trainer.args.projected * on_heard.mean() + DYNAMICS_WEIGHT * still
             self.trainer.accelerator.backward(loss if learns else 0.0 * loss)
         if self.trainer.accelerator.sync_gradients:
             self.trainer.accelerator.clip_grad_norm_(self.generator.parameters(), 10.0)
         if learns:
             self.optimizer_g.step()
         self.optimizer_g.zero_grad()
-        return {"loss G": loss}
+        return {"loss G": loss, "dynamics": still}
+
+    def _dynamics_error(self, fake: Tensor, genre_ids: Tensor) -> Tensor:
+        """Distance of a group's mean dynamics to what its genre has; single clips are free to differ."""
+        group = math.gcd(len(fake), GROUP_ROWS)
+        gap = _dynamics(fake) - self.dynamics[genre_ids]
+        return gap.unflatten(0, (-1, group)).mean(1).square().mean()
 
     def _with_gain(self, latents: Tensor, batch: Batch, draw: int) -> Tensor:
         return self._add_level(latents, GAIN_DB * batch.randn(1, draw=draw))
@@ -260,6 +230,11 @@ def _beginning(folder: Path, config: SpectralGANConfig) -> SpectralGenerator:
             "--widths, or begin without --start-from"
         )
     return generator
+
+
+def _dynamics(latents: Tensor) -> Tensor:
+    """Logarithm of the deviation over time, Tensor[B x C x R], of latents Tensor[B x C x R x T]."""
+    return 0.5 * (latents.float().var(3, correction=0) + 1e-4).log()
 
 
 def _crop(latents: Tensor, starts: Tensor, length: int) -> Tensor:

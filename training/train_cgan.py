@@ -54,7 +54,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                      help="of the crops for D on latents and the projected D, multiples of 8, 10.8 a second (default: 64 24)")
     mel.add_argument("--projected", type=float, default=1.0, help="weight of the projected discriminator (default: %(default)s)")
     mel.add_argument("--start-from", type=Path, metavar="FOLDER", help="begin with the weights of this generator and its codec")
-    mel.add_argument("--penalty", type=float, default=1.0, help="weight of the gradient penalty (default: %(default)s)")
+    mel.add_argument("--penalty", type=float, default=0.3, help="weight of the gradient penalty (default: %(default)s)")
     waveform = parser.add_argument_group("fcn and cnn alone")
     length = waveform.add_mutually_exclusive_group()
     length.add_argument("--segment-s", type=float, default=4.0, help="length of a slice in seconds (default: %(default)s)")

@@ -1,0 +1,61 @@
+"""The rows that the two discriminators of `train_cgan.py --model mel` see: a long and a short crop each."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from genre_gan.data.latents import LatentStore
+from genre_gan.models.layers import GROUP_ROWS
+from training.batches import Rows
+
+
+class PairedCrops:
+    """Rows of a long crop and a short one of the same genre, genres alike often, longer tracks more often than short ones.
+
+    Rows come in groups of one genre, so that the discriminators, which see how much a group differs, can tell a generator that
+    knows one clip of a genre from music.
+
+    `features` are both crops, one after the other; `conditions` the key, the tempo and the beat of the long one.
+    """
+
+    def __init__(self, store: LatentStore, lengths: tuple[int, int], n_rows: int, seed: int):
+        self.store, self.lengths, self.n_rows, self.seed = store, lengths, n_rows, seed
+        self.genres = store.tracks.genres
+        names = np.array(store.tracks.genre_names)
+        self._members = {
+            length: [np.flatnonzero((names == genre) & (store.n_frames >= length)) for genre in self.genres]
+            for length in lengths
+        }
+        lacking = [g for g, members in zip(self.genres, self._members[lengths[0]], strict=True) if len(members) == 0]
+        if lacking:
+            seconds = lengths[0] / store.frame_rate_hz
+            raise ValueError(f"no track of {', '.join(lacking)} lasts {seconds:.1f} s, which is what the generator learns from")
+        total = sum(int(store.n_frames[m].sum()) for m in self._members[lengths[0]])
+        self.steps_per_epoch = max(1, total // (lengths[0] * n_rows))
+
+    def choose(self, step: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, step])
+        n_groups = -(-self.n_rows // GROUP_ROWS)
+        genres = np.resize(rng.permutation(len(self.genres)), n_groups).repeat(GROUP_ROWS)[: self.n_rows]
+        picks = [genres]
+        for length in self.lengths:
+            tracks = np.array([self._draw(rng, self._members[length][genre]) for genre in genres])
+            picks += [tracks, rng.integers(0, self.store.n_frames[tracks] - length + 1)]
+        return np.stack([*picks, rng.integers(0, 8, self.n_rows)], 1)
+
+    def _draw(self, rng: np.random.Generator, members: np.ndarray) -> int:
+        sizes = np.sqrt(np.minimum(self.store.n_frames[members], 200.0))
+        return int(rng.choice(members, p=sizes / sizes.sum()))
+
+    def read(self, picks: np.ndarray) -> Rows:
+        n_long, n_short = self.lengths
+        features = torch.empty(len(picks), n_long + n_short, self.store.n_features)
+        conditions = torch.empty(len(picks), 3)
+        for row, (_, long, long_start, short, short_start, beat) in enumerate(picks.tolist()):
+            features[row, :n_long] = torch.from_numpy(self.store.read(long, long_start, n_long))
+            features[row, n_long:] = torch.from_numpy(self.store.read(short, short_start, n_short))
+            tempo_bpm, phase = self.store.pulse(long, long_start, n_long)
+            conditions[row] = torch.tensor([float(self.store.keys[long]), tempo_bpm, beat + phase])
+        n_frames = torch.full((len(picks),), n_long + n_short)
+        return Rows(features, n_frames, torch.from_numpy(picks[:, 0]), conditions)
