@@ -4,7 +4,7 @@ Two discriminators look at what G makes: one at latents of 5.9 s, and one, at cr
 through a frozen network that knows music (`genre_gan.models.projected`). Few data are stretched: tracks at several pitches, and
 on real and generated latents alike a random gain and tilt, noise and masked moments (Zhao et al., "Differentiable augmentation
 for data-efficient GAN training", 2020). Left to both games alone, G plays too evenly: wrong details cost less when they are
-small. So its latents are also held to move in time as much as those of real music do, in each coefficient and row.
+small. So the mean and the movement of each coefficient are held to what real clips have, and so is how much clips differ.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SEMITONES = (-2, -1, 0, 1, 2)
 D_ALONE_STEPS = 50
 PENALTY_EVERY = 8
 EMA_DECAY = 0.998
-DYNAMICS_WEIGHT = 5.0  # of the error in how much latents move
+STATISTICS_WEIGHT = 0.5
 HIDDEN_KEY_SHARE = 0.5  # of rows whose key G and D are not told
 GAIN_DB, TILT_DB, NOISE, MASK_SHARE = 2.4, 2.4, 0.05, 0.3
 
@@ -105,18 +105,18 @@ class SpectralGANTask(Task):
             torch.optim.Adam(projected.parameters(), 4e-4, betas=(0.0, 0.99)),
         )
         self.generator, self.discriminator, self.projected, self.optimizer_g, self.optimizer_d, self.optimizer_p = prepared
-        self.dynamics = self._measure_dynamics()
+        self.expected, self.spread = self._measure_real()
         self.loader = trainer.loader(self.source)
 
-    def _measure_dynamics(self, n_batches: int = 64) -> Tensor:
-        """How much real latents move in time, Tensor[n_genres x C x R]; see `_dynamics`."""
-        total = torch.zeros(len(self.config.genres), self.config.n_coefficients, self.config.n_rows)
-        count = torch.zeros(len(total))
-        for number in range(n_batches):
-            rows = self.source.read(self.source.choose(number))
-            total.index_add_(0, rows.genre_ids, _dynamics(self._split(rows.features)[0]))
-            count.index_add_(0, rows.genre_ids, torch.ones(len(rows.genre_ids)))
-        return (total / count.clamp_min(1.0)[:, None, None]).to(self.trainer.device)
+    def _measure_real(self, n_batches: int = 64) -> tuple[Tensor, Tensor]:
+        """The mean of each genre's statistics, Tensor[n_genres x 2 x C x R], and their variance from clip to clip [... x C]."""
+        batches = [self.source.read(self.source.choose(number)) for number in range(n_batches)]
+        statistics = torch.cat([_statistics(self._split(rows.features)[0]) for rows in batches])
+        genre_ids = torch.cat([rows.genre_ids for rows in batches])
+        of_genres = [statistics[genre_ids == genre] for genre in range(len(self.config.genres))]
+        expected = torch.stack([of_genre.mean(0) for of_genre in of_genres])
+        spread = torch.stack([of_genre.var(0, correction=0).mean(2) for of_genre in of_genres])
+        return expected.to(self.trainer.device), spread.clamp_min(1e-3).to(self.trainer.device)
 
     def _split(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """The long and the short crops as latents Tensor[B x C x R x T]."""
@@ -178,21 +178,29 @@ class SpectralGANTask(Task):
             with self.trainer.accelerator.autocast():
                 on_fake = discriminator(self._augmented(fake, batch, 60), *conditions).float()
             on_heard = projected(heard, batch.genre_ids).float()
-            still = self._dynamics_error(fake, conditions.genre_ids)
-            loss = F.softplus(-on_fake).mean() - self.trainer.args.projected * on_heard.mean() + DYNAMICS_WEIGHT * still
+            apart = self._statistics_error(fake, conditions.genre_ids)
+            loss = F.softplus(-on_fake).mean() - self.trainer.args.projected * on_heard.mean() + STATISTICS_WEIGHT * apart
             self.trainer.accelerator.backward(loss if learns else 0.0 * loss)
         if self.trainer.accelerator.sync_gradients:
             self.trainer.accelerator.clip_grad_norm_(self.generator.parameters(), 10.0)
         if learns:
             self.optimizer_g.step()
         self.optimizer_g.zero_grad()
-        return {"loss G": loss, "dynamics": still}
+        return {"loss G": loss, "statistics": apart}
 
-    def _dynamics_error(self, fake: Tensor, genre_ids: Tensor) -> Tensor:
-        """Distance of a group's mean dynamics to what its genre has; single clips are free to differ."""
+    def _statistics_error(self, fake: Tensor, genre_ids: Tensor) -> Tensor:
+        """How far statistics of generated clips are from what their genre has, in mean and in variance from clip to clip.
+
+        Both are without bias for few clips: products of different clips estimate the square of the distance of means, and
+        the variance is pushed by its error over the whole batch, of all processes.
+        """
         group = math.gcd(len(fake), GROUP_ROWS)
-        gap = _dynamics(fake) - self.dynamics[genre_ids]
-        return gap.unflatten(0, (-1, group)).mean(1).square().mean()
+        gap = (_statistics(fake) - self.expected[genre_ids]) / self.spread[genre_ids].sqrt()[..., None]  # (B, 2, C, R)
+        gaps = gap.unflatten(0, (-1, group))
+        of_means = (gaps.sum(1).square() - gaps.square().sum(1)) / (group * (group - 1))
+        variance = gaps.var(1).mean((0, 3))  # (2, C), 1 where clips differ as real ones do
+        error = self.trainer.accelerator.reduce(variance.detach(), "mean") - 1.0
+        return of_means.mean() + (2.0 * error * variance).mean()
 
     def _with_gain(self, latents: Tensor, batch: Batch, draw: int) -> Tensor:
         return self._add_level(latents, GAIN_DB * batch.randn(1, draw=draw))
@@ -232,9 +240,10 @@ def _beginning(folder: Path, config: SpectralGANConfig) -> SpectralGenerator:
     return generator
 
 
-def _dynamics(latents: Tensor) -> Tensor:
-    """Logarithm of the deviation over time, Tensor[B x C x R], of latents Tensor[B x C x R x T]."""
-    return 0.5 * (latents.float().var(3, correction=0) + 1e-4).log()
+def _statistics(latents: Tensor) -> Tensor:
+    """Mean over time and logarithm of the deviation from it, Tensor[B x 2 x C x R], of latents Tensor[B x C x R x T]."""
+    variance, mean = torch.var_mean(latents.float(), 3, correction=0)
+    return torch.stack([mean, 0.5 * (variance + 1e-4).log()], 1)
 
 
 def _crop(latents: Tensor, starts: Tensor, length: int) -> Tensor:
