@@ -90,11 +90,11 @@ def run_generate(args: argparse.Namespace) -> int:
 
 def sound_files(paths: Sequence[Path]) -> Iterator[Path]:
     """The files named, and those of known suffixes anywhere in the folders named, in order of their names."""
-    from genre_gan.audio import SUFFIXES
+    from genre_gan.data.tree import walk
 
     for path in paths:
         if path.is_dir():
-            yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            yield from sorted(walk(path).audio)
         else:
             yield path
 

@@ -120,11 +120,11 @@ def ask(panel: Panel, tracks: TrackSet, folds: np.ndarray, change: Callable[[Cli
     """Ask about each track, changed in some way; one that cannot be read is told of and left out."""
     rows, artists = [], artist_groups(tracks)[0]
     for i in tqdm(range(len(tracks)), desc=label, unit="track", leave=False):
-        track = tracks[i]
         try:
+            track = tracks[i]
             guess = panel.classify(change(load_audio(track.audio)), int(folds[i]))
         except (AudioError, OSError) as error:
-            tqdm.write(f"{track.id} left out: {error}")
+            tqdm.write(f"{tracks.ids[i]} left out: {error}")
             continue
         probabilities = [guess.probabilities[genre] for genre in panel.genres]
         rows.append((panel.genres.index(track.genre), probabilities, guess.is_sure, guess.known, artists[i], tracks.sources[i]))

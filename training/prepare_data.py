@@ -123,11 +123,12 @@ def file_name(track: Track, data: bytes) -> str:
 
 def rows(tracks: TrackSet, genres: tuple[str, ...], written: Written) -> Iterator[dict]:
     """The rows of the usable tracks; fills `written`."""
-    for track in tqdm(tracks, unit="track", desc="tracks"):
+    for i in tqdm(range(len(tracks)), unit="track", desc="tracks"):
         try:
+            track = tracks[i]
             data = read_checked(track)
         except (AudioError, OSError) as error:
-            written.skipped.append(Skipped(track.id, str(error)))
+            written.skipped.append(Skipped(tracks.ids[i], str(error)))
             continue
         written.genres.append(track.genre)
         written.splits.append(track.split)

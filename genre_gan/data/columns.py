@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genre_gan.arrays import decode_array
 from genre_gan.data.tables import (
     ARTIST_COLUMNS,
     FILE_COLUMNS,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
 _SOUND_COLUMNS = (*FILE_COLUMNS[:8], "audio", "wav", "mp3", "sound")
+_SAMPLES_COLUMNS = ("audio", "array", "samples", "waveform", "wav", "sound")  # which hold numbers, beside one of rates
+_RATE_COLUMNS = ("sampling_rate", "sample_rate", "samplerate", "sample_rate_hz", "sr", "rate")
 _ARRAY_FIELDS = {"array", "sampling_rate"}
 
 
@@ -44,21 +47,29 @@ def from_parquet(paths: Sequence[Path], within: Path | None = None) -> Found | N
     """
     from datasets import load_dataset
 
-    by_split: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(paths):
-        if _has_sound(path):
-            by_split[split_of(path.name) or split_of(path.parent.name)].append(path)
-    if not by_split:
+    with_sound = [path for path in sorted(paths) if _has_sound(path)]
+    if not with_sound:
         return None
-    found = Found()
-    for split, files in by_split.items():
+    groups: dict[tuple, list[Path]] = defaultdict(list)  # files of one split whose columns and classes are the same
+    for path in with_sound:
+        schema = _metadata(path).schema.to_arrow_schema()
+        classes = (schema.metadata or {}).get(b"huggingface", b"")
+        if _metadata(path).num_rows:
+            groups[split_of(path.name) or split_of(path.parent.name), str(schema.remove_metadata()), classes].append(path)
+    if not groups:
+        raise DataError(f"the parquet file {with_sound[0]} has no rows")
+    found, n_splits = Found(), len({split for split, *_ in groups})
+    folders = sorted({path.parent.name for path in with_sound if not split_of(path.parent.name)})
+    if len(folders) > 1:
+        found.remarks.append(f"parquet files of {', '.join(folders)} were taken together: are all their tracks distinct?")
+    for (split, *_), files in groups.items():
         try:
             part = load_dataset("parquet", data_files=[str(path) for path in files], split="train")
         except Exception as error:  # datasets raises many unrelated types for the same causes
-            raise DataError(f"the parquet files {files[0]} and so on cannot be read together: {_first_line(error)}") from error
+            raise DataError(f"the parquet files {files[0]} and so on cannot be read: {_first_cause(error)}") from error
         lengths = [_metadata(path).num_rows for path in files]
         places = [f"{path.name} row {row}" for path, length in zip(files, lengths, strict=True) for row in range(1, length + 1)]
-        add_dataset(found, part, split if len(by_split) > 1 else "", places, files[0].parent, within)
+        add_dataset(found, part, split if n_splits > 1 else "", places, files[0].parent, within)
     return found
 
 
@@ -69,7 +80,7 @@ def from_saved(path: Path, within: Path | None = None) -> Found:
     try:
         saved = load_from_disk(str(path))
     except Exception as error:  # datasets raises many unrelated types for the same causes
-        raise DataError(f"the saved data set {path} cannot be read: {_first_line(error)}") from error
+        raise DataError(f"the saved data set {path} cannot be read: {_first_cause(error)}") from error
     parts = saved if isinstance(saved, DatasetDict) else {"": saved}
     found = Found()
     for name, part in parts.items():
@@ -82,12 +93,12 @@ def from_saved(path: Path, within: Path | None = None) -> Found:
 def stream_rows(dataset: IterableDataset, folder: Path) -> tuple[IterableDataset, tuple[str, ...]]:
     """A stream's rows as `sound`, the bytes of a file, `genre`, and `problem` where one is missing; and its declared classes."""
     audio_column, genre_column = _audio_column(dataset, folder), _genre_column(dataset, folder)
-    classes = _class_names(dataset, genre_column)
+    classes, rate_column = _class_names(dataset, genre_column), _rate_column(dataset, audio_column, folder)
     dataset = _undecoded(dataset, audio_column)
 
     def read(row: dict[str, Any]) -> dict[str, Any]:
         genre, problem = read_genre(_named(row[genre_column], classes))
-        value = row[audio_column]
+        value = _cell(row, audio_column, rate_column)
         has_sound = bool(value) and (isinstance(value, bytes) or bool(value.get("bytes")) or value.get("array") is not None)
         problem = problem or ("" if has_sound else "no sound")
         return {"sound": _file_bytes(value) if has_sound else b"", "genre": genre, "problem": problem}
@@ -101,6 +112,7 @@ def add_dataset(
 ) -> None:
     """Add the rows of `dataset` to `found`; `places` names them for messages, and paths are relative to `folder`."""
     audio_column, genre_column = _audio_column(dataset, folder), _genre_column(dataset, folder)
+    rate_column = _rate_column(dataset, audio_column, folder)
     dataset = _undecoded(dataset, audio_column)
     plain = {name.lower(): name for name in dataset.column_names}
     others = {key: find_column(plain, names) for key, names in
@@ -113,7 +125,7 @@ def add_dataset(
         name = said.get("id") or Path(paths[i] or said.get("file") or "").stem or f"{split or 'track'}.{i:05d}"
         if split and not said.get("id") and not paths[i]:
             name = f"{split}.{i:05d}"
-        audio: str | StoredSound = StoredSound(dataset, audio_column, i)
+        audio: str | StoredSound = StoredSound(dataset, audio_column, i, rate_column)
         if not has_sound[i]:
             file = named_file(folder, paths[i], within) if paths[i] else None
             problem = problem or ("" if file else f"no such file: {folder / paths[i]}" if paths[i] else "no sound")
@@ -134,13 +146,31 @@ def _audio_column(dataset: Dataset | IterableDataset, folder: Path) -> str:
         parts = set(feature) if isinstance(feature, dict) else set()
         if isinstance(feature, Audio):
             likely.setdefault(0, name)
-        elif {"bytes", "path"} <= parts or parts >= _ARRAY_FIELDS:
+        elif {"bytes", "path"} <= parts or parts >= _ARRAY_FIELDS or (name.lower() in _SAMPLES_COLUMNS and _is_list(feature)):
             likely.setdefault(1, name)
         elif name.lower() in _SOUND_COLUMNS:
             likely.setdefault(2, name)
     if likely:
         return likely[min(likely)]
     raise DataError(f"{folder} has no column of sound; its columns: {', '.join(features) or 'none'}")
+
+
+def _is_list(feature: Any) -> bool:
+    return isinstance(feature, list) or hasattr(feature, "feature")
+
+
+def _rate_column(dataset: Dataset | IterableDataset, audio_column: str, folder: Path) -> str | None:
+    """The column with the sample rates of samples that have a column of their own; None for sound that knows its rate."""
+    if not _is_list(dataset.features[audio_column]):
+        return None
+    column = find_column({name.lower(): name for name in dataset.column_names}, _RATE_COLUMNS)
+    if column is None:
+        raise DataError(f"{folder} has samples in its column {audio_column!r}, but none of their sample rates: sampling_rate")
+    return column
+
+
+def _cell(row: Mapping[str, Any], column: str, rate_column: str | None) -> Any:
+    return {"array": row[column], "sampling_rate": row[rate_column]} if rate_column else row[column]
 
 
 def _genre_column(dataset: Dataset | IterableDataset, folder: Path) -> str:
@@ -189,16 +219,20 @@ def _sound_of(dataset: Dataset, column: str) -> tuple[np.ndarray, list[str]]:
     import pyarrow.compute as pc
 
     table = dataset.with_format("arrow").select_columns([column])[:]
-    values = table.column(column)
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+    values, paths = table.column(column), [None] * len(table)
+    if str(values.type) in ("string", "large_string", "string_view"):
         return np.zeros(len(values), bool), [path or "" for path in values.to_pylist()]
+    if pa.types.is_struct(values.type):
+        fields = {field.name for field in values.type}
+        paths = pc.struct_field(values, "path").to_pylist() if "path" in fields else paths
+        values = pc.struct_field(values, "bytes" if "bytes" in fields else "array")
     if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
-        return pc.fill_null(pc.greater(pc.binary_length(values), 0), False).to_numpy(), [""] * len(values)
-    fields = {field.name for field in values.type}
-    sound = pc.struct_field(values, "bytes" if "bytes" in fields else "array")
-    length = pc.binary_length(sound) if "bytes" in fields else pc.list_value_length(sound)
-    paths = pc.struct_field(values, "path").to_pylist() if "path" in fields else [None] * len(values)
-    return pc.fill_null(pc.greater(length, 0), False).to_numpy(zero_copy_only=False), [path or "" for path in paths]
+        is_there = pc.greater(pc.binary_length(values), 0)
+    elif pa.types.is_nested(values.type):
+        is_there = pc.greater(pc.list_value_length(values), 0)
+    else:
+        is_there = pc.is_valid(values)
+    return pc.fill_null(is_there, False).to_numpy(), [path or "" for path in paths]
 
 
 @dataclass(frozen=True)
@@ -208,6 +242,7 @@ class StoredSound:
     dataset: Dataset
     column: str
     row: int
+    rate_column: str | None = None
 
     @property
     def key(self) -> str:
@@ -215,21 +250,22 @@ class StoredSound:
         return f"{self.dataset._fingerprint}/{self.column}/{self.row}"
 
     def __call__(self) -> bytes:
-        return _file_bytes(self.dataset[self.row][self.column])
+        return _file_bytes(_cell(self.dataset[self.row], self.column, self.rate_column))
 
 
 def _file_bytes(value: Any) -> bytes:
-    """A cell of sound as the bytes of a file."""
+    """A cell of sound as the bytes of a file; `AudioError` for samples or a sample rate that make no sense."""
     import soundfile
 
     if isinstance(value, bytes):
         return value
     if value.get("bytes"):
         return value["bytes"]
-    buffer = io.BytesIO()
-    samples = np.asarray(value["array"], np.float32)
+    samples = np.asarray(value["array"])
     samples = samples.T if samples.ndim == 2 and samples.shape[0] < samples.shape[1] else samples
-    soundfile.write(buffer, samples, int(value["sampling_rate"]), format="WAV", subtype="FLOAT")
+    sound = decode_array((samples, value["sampling_rate"]), lambda text: None)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.concatenate(list(sound.pieces)), sound.sample_rate_hz, format="WAV", subtype="FLOAT")
     return buffer.getvalue()
 
 
@@ -262,3 +298,10 @@ def columns_text(path: Path) -> str:
 def _first_line(error: BaseException) -> str:
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def _first_cause(error: BaseException) -> str:
+    """The first line of what was wrong at first: `datasets` wraps it in errors that say nothing."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return _first_line(error)

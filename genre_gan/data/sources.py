@@ -72,9 +72,9 @@ def _check_genres(tracks: TrackSet) -> None:
         question = f"there is one genre only, {names!r}: is that a genre, or does the folder lie one level too deep?"
     elif len(counts) == 1:
         question = f"there is one genre only, {names!r}: are the others missing?"
-    elif all(name.isdecimal() for name in counts):
-        listed = ", ".join(tracks.genres[:10])
-        question = f"the genres are mere numbers ({listed}): are they folders, or classes that have names elsewhere?"
+    elif numbers := [name for name in tracks.genres if name.isdecimal()]:
+        words, listed = "the" if len(numbers) == len(counts) else "some", ", ".join(numbers[:10])
+        question = f"{words} genres are mere numbers ({listed}): are they folders, or classes that have names elsewhere?"
     elif parts := [name for name in tracks.genres if name in SPLITS]:
         names = " ".join(genre for genre in tracks.genres if genre not in parts) or names
         question = f"the genres {', '.join(parts)} look like parts of a data set: does the folder lie one level too high?"

@@ -168,6 +168,8 @@ def _part(value: Any, names: Sequence[str]) -> Any:
 def _text(value: Any) -> str:
     if value is None or value != value:  # not a number
         return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace").strip()
     return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
 
 
