@@ -38,7 +38,7 @@ def keep_picture(page, name: str) -> None:
         page.mouse.move(0, 0)
         page.wait_for_timeout(1_000)  # gradio's player draws its waveform
         picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-        picture = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        picture = picture.quantize(256, Image.Quantize.MEDIANCUT, kmeans=3, dither=Image.Dither.NONE)
         picture.save(Path(folder) / f"{name}.png", optimize=True)
 
 

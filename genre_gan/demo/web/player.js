@@ -14,9 +14,11 @@ const kept = new Set();
 const isPlaying = () => (stream ? context.state === 'running' : !audio.paused);
 const positionS = () => (stream ? Math.max(0, context.currentTime - stream.begin) : shown ? audio.currentTime % shown.durationS : 0);
 
-function say(text) {
-  if (find('.status').textContent !== text) find('.status').textContent = text;
+// The same words again would have the browser lay out the page again, and screen readers read them again.
+function put(selector, text) {
+  if (find(selector).textContent !== text) find(selector).textContent = text;
 }
+const say = (text) => put('.status', text);
 
 // Sound may only start where the visitor has touched the page, and a context that was made then may go on to sound later.
 function wake() {
@@ -78,7 +80,7 @@ function open(clip, wantsSound) {
   audio.pause();
   audio.removeAttribute('src');
   shown = clip;
-  find('.title').textContent = clip.title;
+  put('.title', clip.title);
   find('.pitches').innerHTML = '';
   for (const [name, top] of Object.entries(clip.pitches)) {
     const label = document.createElement('span');
@@ -111,16 +113,16 @@ function update() {
 
 function tick() {
   requestAnimationFrame(tick);
-  if (job?.isRunning) find('.clock').textContent = `${((performance.now() - job.startedAt) / 1000).toFixed(1)} s`;
+  if (job?.isRunning) put('.clock', `${((performance.now() - job.startedAt) / 1000).toFixed(1)} s`);
   if (!shown) return;
   const at = Math.min(positionS(), shown.durationS);
   playhead.style.left = `${(100 * at) / shown.durationS}%`;
   playhead.style.opacity = shown.nMade ? 1 : 0;
   if (document.activeElement !== seek || !seek.matches(':active')) seek.value = at / shown.durationS;
-  seek.setAttribute('aria-valuetext', clock(at));
-  find('.time').textContent = `${clock(at)} / ${clock(shown.durationS)}`;
+  if (seek.getAttribute('aria-valuetext') !== clock(at)) seek.setAttribute('aria-valuetext', clock(at));
+  put('.time', `${clock(at)} / ${clock(shown.durationS)}`);
   element.classList.toggle('is-playing', isPlaying());
-  find('.play').setAttribute('aria-label', isPlaying() ? 'Pause' : 'Play');
+  if (find('.play').ariaLabel !== (isPlaying() ? 'Pause' : 'Play')) find('.play').ariaLabel = isPlaying() ? 'Pause' : 'Play';
 }
 requestAnimationFrame(tick);
 
@@ -133,7 +135,7 @@ function start(title) {
 function end(text) {
   if (job) job.isRunning = false;
   element.classList.remove('is-making');
-  find('.clock').textContent = '';
+  put('.clock', '');
   say(text);
 }
 
