@@ -244,6 +244,13 @@ def test_a_step_of_mel_touches_no_other_device_than_its_own(words):
     assert values and all(value.device.type == "meta" for value in values.values())
 
 
+@pytest.mark.parametrize("option", ["--compile", "--streaming"])
+def test_what_mel_cannot_do_is_refused_before_it_starts(option, words, capsys):
+    with pytest.raises(SystemExit):
+        train_cgan.parse_args([*words, option])
+    assert f"{option} is for --model fcn and cnn" in capsys.readouterr().err
+
+
 def test_a_beginning_of_another_shape_is_refused_in_words(words, tmp_path):
     config = SpectralGANConfig(genres=("blues", "polka"), widths=(8, 8, 8, 16))
     SpectralGenerator(config).save_pretrained(tmp_path / "start")
