@@ -68,7 +68,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.streaming and args.model == "mel":
         parser.error("--streaming is for --model fcn and cnn")
     if args.compile and args.model == "mel":  # torch says so only at the first step
-        parser.error("--compile is for --model fcn and cnn: the penalty of mel takes gradients of gradients, which it cannot give")
+        parser.error("--compile is for --model fcn and cnn: the penalty of mel takes gradients of gradients, which it lacks")
     if any(frames % 8 for frames in args.crop_frames) or args.crop_frames[0] < args.crop_frames[1]:
         parser.error(f"--crop-frames must be multiples of 8, the longer first, got {args.crop_frames[0]} {args.crop_frames[1]}")
     for name, value in DEFAULTS[args.model].items():
