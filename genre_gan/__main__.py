@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genre_gan.files import printable
+
 if TYPE_CHECKING:
     from genre_gan.classify import Guess
 
@@ -90,11 +92,13 @@ def run_generate(args: argparse.Namespace) -> int:
 
 def sound_files(paths: Sequence[Path]) -> Iterator[Path]:
     """The files named, and those of known suffixes anywhere in the folders named, in order of their names."""
-    from genre_gan.data.tree import walk
+    from genre_gan.audio import SUFFIXES
+    from genre_gan.data.tree import is_junk
 
     for path in paths:
         if path.is_dir():
-            yield from sorted(walk(path).audio)
+            named = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            yield from sorted(file for file in named if file.is_file() and not any(map(is_junk, file.relative_to(path).parts)))
         else:
             yield path
 
@@ -115,11 +119,12 @@ def run_classify(args: argparse.Namespace) -> int:
     for path in tqdm(files, desc="classify", unit="file", leave=False, disable=None):
         results[str(path)] = result = classify_file(classifier, path)
         if isinstance(result, str):
-            tqdm.write(f"{path}: {result}", file=sys.stderr)
+            tqdm.write(f"{printable(str(path))}: {result}", file=sys.stderr)
         elif not (args.json or args.csv):
-            tqdm.write(f"{path}: {sentence(result)}", file=sys.stdout)
+            tqdm.write(f"{printable(str(path))}: {sentence(result)}", file=sys.stdout)
     if args.csv:
-        print(csv_text(results, classifier.genres), end="")
+        shown = {printable(name): result for name, result in results.items()}
+        print(csv_text(shown, classifier.genres), end="")
     elif args.json:
         print(json.dumps([as_record(name, result) for name, result in results.items()], indent=1))
     return int(any(isinstance(result, str) for result in results.values()))
@@ -134,7 +139,7 @@ def classify_file(classifier: Any, path: Path) -> Guess | str:
         except (ValueError, OSError) as error:
             return f"error: {error}"
     for warning in noticed:
-        print(f"{path}: warning: {warning.message}", file=sys.stderr)
+        print(f"{printable(str(path))}: warning: {warning.message}", file=sys.stderr)
     return guess
 
 

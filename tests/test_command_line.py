@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,18 @@ def test_generate_writes_what_was_asked_and_names_its_seed(generator, tmp_path, 
     again = tmp_path / f"again.{suffix}"
     assert main(["generate", "blues", "-o", str(again), "--duration-s", "2.5", "--seed", seed, "--model", generator]) == 0
     assert np.array_equal(soundfile.read(path)[0], soundfile.read(again)[0])
+
+
+def test_odd_names_cannot_steer_a_terminal_and_what_computers_leave_is_no_song(classifier, songs, capsysbinary):
+    sound = (songs / "a.wav").read_bytes()
+    odd = ["x\x1b[2J.wav", "y\nb.wav", *["\udcff.wav"] * (os.name == "posix")]
+    (songs / "__MACOSX").mkdir()
+    for name in (*odd, "._a.wav", "__MACOSX/a.wav"):
+        (songs / name).write_bytes(sound)
+    for form in ([], ["--csv"], ["--json"]):
+        assert main(["classify", str(songs), *form, "--model", classifier]) == 0
+        text = capsysbinary.readouterr().out.decode()
+        assert text.count(".wav") == 1 + len(odd) and "\x1b" not in text
 
 
 def test_tempo_key_and_loop_reach_the_clip(tmp_path):

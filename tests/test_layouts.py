@@ -232,6 +232,20 @@ def test_an_archive_leads_nowhere_else_and_does_not_swell(tmp_path, monkeypatch)
     assert not [name for name in os.listdir(tmp_path / "cache" / "archives") if name.startswith(".unpacking")]
 
 
+def test_neither_headers_nor_labels_fill_memory(tmp_path):
+    with tarfile.open(tmp_path / "names.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as packed:
+        info = tarfile.TarInfo("blues/a.wav")
+        info.pax_headers = {"comment": "x" * 2**21}
+        packed.addfile(info)
+    with pytest.raises(DataError, match=r"names\.tar\.gz cannot be unpacked: a header has 20971\d\d bytes"):
+        load_tracks([str(tmp_path / "names.tar.gz")])
+    raw = put(tmp_path / "raw", SOUND, *(f"{i}.wav" for i in range(5)))
+    for i in range(5):
+        (raw / f"{i}.txt").write_text(TWO_GENRES[i % 2] if i < 4 else "blues" * 2**19)
+    tracks = load_tracks([str(archive(tmp_path / "shard.tar", raw))])
+    assert len(tracks) == 4 and "4.txt is too long for a label" in tracks.describe()
+
+
 @pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
 @pytest.mark.parametrize("names", [TWO_GENRES, ("train", "test")])
 def test_an_archive_may_be_a_genre_or_a_split(tmp_path, suffix, names):

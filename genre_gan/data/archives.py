@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from genre_gan.audio import SUFFIXES
 from genre_gan.data.tables import GENRE_COLUMNS, find_column, read_genre, split_of
@@ -26,7 +26,11 @@ from genre_gan.files import file_names
 MAX_MEMBERS = 1_000_000
 MAX_FILE_BYTES = 4 * 2**30
 MAX_RATIO, FREE_BYTES = 50, 2**30  # sound packs to a fifth at best; small archives may hold anything up to FREE_BYTES
+MAX_LABEL_BYTES = MAX_REMARK_BYTES = 2**20
 _BLOCK_BYTES = 2**20
+_REMARKS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK
+)
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
 _WANTED = {*SUFFIXES, *TABLE_SUFFIXES, *LABEL_SUFFIXES, ".parquet", ".arrow", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz"}
 
@@ -109,10 +113,21 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                     with packed.open(info) as file:
                         yield info.filename, file
         return
-    with tarfile.open(archive, "r|*") as packed:
+    with tarfile.open(archive, "r|*", tarinfo=_Header) as packed:
         for member in packed:
             if member.isreg() and (content := packed.extractfile(member)) is not None:
                 yield member.name, content
+
+
+class _Header(tarfile.TarInfo):
+    """A header that is refused where it is followed by a name, or other remarks, of a length that fills memory."""
+
+    @classmethod
+    def frombuf(cls, *arguments: Any) -> tarfile.TarInfo:
+        header = super().frombuf(*arguments)
+        if header.type in _REMARKS and header.size > MAX_REMARK_BYTES:
+            raise tarfile.ReadError(f"a header has {header.size} bytes")
+        return header
 
 
 def _inside(folder: Path, name: str) -> Path | None:
@@ -141,6 +156,8 @@ def from_webdataset(tree: Tree) -> Found | None:
 
 def _read_label(path: Path) -> tuple[str, str]:
     try:
+        if path.stat().st_size > MAX_LABEL_BYTES:
+            return "", f"{path.name} is too long for a label"
         text = path.read_text(encoding="utf-8-sig")
         value = json.loads(text) if path.suffix == ".json" else text.strip()
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):

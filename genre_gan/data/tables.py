@@ -37,7 +37,7 @@ _MISSING = ("", "null", "none", "nan", "n/a", "na", "<na>", "-1", "-1.0")
 LFS_POINTER = b"version https://git-lfs"
 IS_POINTER = "is a pointer of Git LFS, not the file itself: fetch that with `git lfs pull`"
 _DELIMITERS = (",", ";", "\t", "|")
-MAX_GENRE_LETTERS = 100
+MAX_GENRE_LETTERS, MAX_TABLE_BYTES = 100, 2**30
 
 
 Record = tuple[int, dict[str, Any], str]  # where it stands, what it says, and why it cannot be used, or empty
@@ -61,6 +61,8 @@ def read_text(path: Path) -> str:
         DataError: it cannot be read, or Git LFS left only a pointer to it.
     """
     try:
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            raise DataError(f"{path} has {path.stat().st_size} bytes: no table of tracks is as long")
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error

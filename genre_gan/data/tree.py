@@ -46,12 +46,13 @@ class Tree:
         """What was found instead of tracks, for messages."""
         parts = [f"{len(paths)} {kind} files" for kind, paths in (("audio", self.audio), ("table", self.tables)) if paths]
         parts += [f"{count} {suffix or 'unnamed'} files" for suffix, count in self.others.most_common(4)]
-        folders = sorted(path.name for path in self.root.iterdir() if path.is_dir() and not _is_junk(path.name))
+        folders = sorted(path.name for path in self.root.iterdir() if path.is_dir() and not is_junk(path.name))
         parts += [f"the folders {', '.join(folders[:5])}{' and others' if len(folders) > 5 else ''}"] if folders else []
         return ", ".join(parts) or "nothing"
 
 
-def _is_junk(name: str) -> bool:
+def is_junk(name: str) -> bool:
+    """Whether a name is one that computers give to what they leave behind."""
     return name.startswith(".") or name.lower() in _JUNK
 
 
@@ -68,13 +69,13 @@ def walk(root: Path, within: Path | None = None) -> Tree:
             names.clear()
             continue
         seen.add(real)
-        names[:] = sorted(name for name in names if not _is_junk(name))
+        names[:] = sorted(name for name in names if not is_junk(name))
         if "dataset_dict.json" in files or {"state.json", "dataset_info.json"} <= set(files):
             tree.saved.append(Path(folder))
             names.clear()
             continue
         for name in sorted(files):
-            if not _is_junk(name):
+            if not is_junk(name):
                 _sort_file(tree, Path(folder) / name)
     documents = [path for path in tree.labels if path.suffix.lower() == ".json"]
     tree.tables += documents if len(documents) <= _MAX_JSON_TABLES else []
