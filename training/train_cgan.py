@@ -7,6 +7,18 @@
     python training/train_cgan.py --data path/to/genres --output-dir runs/mel --resume
 
 `mel` holds out whole artists (`--split artist`), so that it can be measured on music that it never heard.
+
+`accelerate launch` finds all GPUs of a host. Without GPUs torchrun starts several processes; on several hosts the same line runs
+on each, RANK being 0 on the one that HOST names, which also writes the results:
+
+    python -m torch.distributed.run --standalone --nproc_per_node 2 \\
+        training/train_cgan.py --data path/to/genres --output-dir runs/mel
+    python -m torch.distributed.run --nnodes 2 --node_rank RANK --master_addr HOST --nproc_per_node 8 \\
+        training/train_cgan.py --data path/to/genres --output-dir runs/mel
+
+Every host reads data and cache of its own. Data that no disk holds are streamed from shards of parquet, local ones or the Hub's:
+
+    python training/train_cgan.py --data user/dataset --streaming --max-steps 5000 --model fcn --output-dir runs/streamed
 """
 
 from __future__ import annotations
