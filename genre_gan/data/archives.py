@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 from genre_gan.audio import SUFFIXES
 from genre_gan.data.tables import GENRE_COLUMNS, find_column, read_genre, split_of
@@ -123,8 +123,8 @@ class _Header(tarfile.TarInfo):
     """A header that is refused where it is followed by a name, or other remarks, of a length that fills memory."""
 
     @classmethod
-    def frombuf(cls, *arguments: Any) -> tarfile.TarInfo:
-        header = super().frombuf(*arguments)
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+        header = super().frombuf(buf, encoding, errors)
         if header.type in _REMARKS and header.size > MAX_REMARK_BYTES:
             raise tarfile.ReadError(f"a header has {header.size} bytes")
         return header
