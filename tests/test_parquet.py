@@ -7,8 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import load_dataset
 
 from genre_gan import AudioError, load_audio
+from genre_gan.data.columns import stream_rows
 from genre_gan.data.sources import DataError, load_tracks
 from tests.conftest import SAMPLE_RATE_HZ, TWO_GENRES, synthesize
 from tests.test_sources import PAIR, counts
@@ -60,6 +62,8 @@ def test_a_row_whose_rate_makes_no_sense_is_left_out_alone(tmp_path):
     path = write(tmp_path / "a.parquet", audio=struct(array=array, sampling_rate=rate), genre=pa.array(TWO_GENRES * 3))
     with pytest.raises(AudioError, match="sample_rate_hz must be a number from 1000 to 768000, got 0"):
         load_tracks([str(path)])[1].audio  # noqa: B018  # it is read here
+    rows, _ = stream_rows(load_dataset("parquet", data_files=str(path), split="train", streaming=True), path)
+    assert ["sample_rate_hz must be" in row["problem"] for row in rows] == [True, True, False, False, False, False]
     prepare_data.main(["--data", str(path), "--output-dir", str(tmp_path / "out")])
     assert counts(tmp_path / "out") == PAIR
 

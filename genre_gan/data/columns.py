@@ -27,6 +27,7 @@ from genre_gan.data.tables import (
 )
 from genre_gan.data.tracks import DataError, Found, Row, Skipped
 from genre_gan.data.tree import named_file
+from genre_gan.decode import AudioError
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -100,8 +101,12 @@ def stream_rows(dataset: IterableDataset, folder: Path) -> tuple[IterableDataset
         genre, problem = read_genre(_named(row[genre_column], classes))
         value = _cell(row, audio_column, rate_column)
         has_sound = bool(value) and (isinstance(value, bytes) or bool(value.get("bytes")) or value.get("array") is not None)
-        problem = problem or ("" if has_sound else "no sound")
-        return {"sound": _file_bytes(value) if has_sound else b"", "genre": genre, "problem": problem}
+        problem, sound = problem or ("" if has_sound else "no sound"), b""
+        try:
+            sound = _file_bytes(value) if has_sound else b""
+        except AudioError as error:
+            problem = problem or str(error)
+        return {"sound": sound, "genre": genre, "problem": problem}
 
     names = [read_genre(name)[0] for name in classes]
     return dataset.map(read, remove_columns=dataset.column_names), tuple(name for name in names if name)
