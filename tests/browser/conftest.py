@@ -5,6 +5,7 @@ With GENRE_GAN_SCREENSHOTS=FOLDER they also write the README's pictures there.
 
 import os
 import shutil
+import socket
 from functools import cache
 from pathlib import Path
 
@@ -45,8 +46,11 @@ def address(models):
     from genre_gan.demo.page import build_demo
     from genre_gan.demo.server import serve
 
+    with socket.socket() as free:  # not gradio's usual port, which stands in the snippets as they are written
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     demo = build_demo(models)
-    serve(demo, server_name="127.0.0.1", quiet=True)
+    serve(demo, server_name="127.0.0.1", server_port=port, quiet=True)
     yield demo.local_url
     demo.close()
 
