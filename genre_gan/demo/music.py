@@ -34,16 +34,16 @@ class Visit:
     """What goes on in one visitor's page: only what was asked last is made on."""
 
     def __init__(self):
-        self.job = ""
+        self.job = 0
 
-    def begin(self) -> str:
-        """Have whatever is made now end, and begin something new."""
-        self.job = secrets.token_hex(6)
+    def begin(self) -> int:
+        """Have whatever is made now end, and begin something new; its number is larger than those before."""
+        self.job = time.time_ns() // 1000
         return self.job
 
     def stop(self) -> None:
         """Have whatever is made now end."""
-        self.job = ""
+        self.job = 0
 
 
 def keep_file(data: bytes, name: str, suffix: str) -> str:

@@ -89,13 +89,17 @@ def test_the_page_shows_life_while_music_is_made(open_page, let_parts_come):
     page.wait_for_function(f"({steps.N_DRAWN})() === {n_columns}")
 
 
-def test_stop_ends_the_music_without_an_error_again_and_again(open_page, let_parts_come):
+def test_stop_ends_the_music_without_an_error_again_and_again(open_page, let_parts_come, monkeypatch):
+    stopped, stop = threading.Event(), music.Visit.stop
+    monkeypatch.setattr(music.Visit, "stop", lambda visit: (stop(visit), stopped.set()))
     page = open_page()
     for _ in range(6):
         page.click("#generate-button")
         let_parts_come(2)
         page.get_by_text(": 3 of 8 s").wait_for()
         page.click("#stop-button")
+        assert stopped.wait(PATIENCE_MS / 1000)
+        stopped.clear()
         let_parts_come(1)
         page.get_by_text("Stopped at ").wait_for()
         assert page.evaluate("document.querySelector('#player audio').paused")
@@ -104,6 +108,37 @@ def test_stop_ends_the_music_without_an_error_again_and_again(open_page, let_par
     page.click("#player .play")  # what there was of it can be heard
     page.wait_for_function(steps.IS_PLAYING)
     assert page.locator("#takes li").count() == 0
+
+
+def test_what_cannot_be_made_is_refused_in_words(open_page, models):
+    page = open_page()
+    open_settings(page)
+    for seed in ("1.5", "-5", "seven"):
+        set_seed(page, seed)
+        page.click("#generate-button")
+        page.get_by_text(f"seed must be a whole number from 0 to 9007199254740991, got '{seed}'").wait_for()
+    set_seed(page, "7")
+    page.fill("#tempo input, #tempo textarea", "300")
+    page.click("#generate-button")
+    lowest, highest = models.generator("mel").tempo_range_bpm
+    page.get_by_text(f"tempo_bpm must be from {lowest:g} to {highest:g}, got 300").wait_for()
+    page.get_by_text("That did not work.").wait_for()
+
+
+def test_tempo_key_and_loop_are_asked_for_where_the_model_has_them(open_page, models):
+    page = open_page()
+    open_settings(page)
+    set_length(page, 4)
+    page.fill("#tempo input, #tempo textarea", "90")
+    steps.choose(page, "key", "A minor")
+    page.get_by_label("Make it a loop").check()
+    generate(page)
+    assert " · 90 beats a minute · A minor · loop · mel · " in page.inner_text("#takes small")
+    assert page.get_attribute("#player .loop", "aria-pressed") == "true"
+    steps.choose(page, "model", models.labels["fcn"])
+    page.wait_for_selector("#tempo", state="hidden")
+    generate(page, takes=2)
+    assert "beats" not in page.locator("#takes small").first.inner_text()
 
 
 def test_a_typed_seed_is_used_as_long_as_it_stands_there(open_page):

@@ -8,7 +8,8 @@ let view = 'spectrogram';
 let isLooped = false;
 let context = null;
 let stream = null; // while a clip comes: its output, how many pieces are scheduled, and when it begins and ends on the context's clock
-let job = null; // what was asked last: when, what for, and whether it goes on
+let job = null; // what was asked last: when, what for, whether it goes on, its number, and the number after which it comes
+let newest = 0; // the largest number of a job that was heard of
 const kept = new Set();
 
 const isPlaying = () => (stream ? context.state === 'running' : !audio.paused);
@@ -127,7 +128,7 @@ function tick() {
 requestAnimationFrame(tick);
 
 function start(title) {
-  job = { startedAt: performance.now(), title, isRunning: true };
+  job = { startedAt: performance.now(), title, isRunning: true, after: newest };
   element.classList.add('is-making');
   say(`Asking for ${title}`);
 }
@@ -167,13 +168,13 @@ function keepTake(clip) {
 watch('value', () => {
   const music = props.value;
   if (!music) return;
-  if (!job || job.id !== music.job) {
-    if (!job?.isRunning || job.id) start(music.title);
-    Object.assign(job, { id: music.job, opened: false });
-  }
+  if (!job) start(music.title);
+  const isCurrent = music.job > job.after && music.job >= newest; // what was asked before may still send its end
+  if (isCurrent && job.id !== music.job) Object.assign(job, { id: music.job, opened: false });
+  newest = Math.max(newest, music.job);
   for (const given of music.clips) {
     const clip = receive({ ...given, job: music.job });
-    if (!job.opened && given.id === music.play) {
+    if (isCurrent && !job.opened && given.id === music.play) {
       job.opened = true;
       open(clip, true);
     }
@@ -181,7 +182,7 @@ watch('value', () => {
     if (clip === shown && clip.done && !audio.src) load();
     keepTake(clip);
   }
-  report(music);
+  if (isCurrent) report(music);
   update();
 });
 
