@@ -93,6 +93,8 @@ FMA_RAW = "{i},x,\"[{{'genre_id': '21', 'genre_title': '{genre}', 'genre_url': '
         ("t.csv", "", "{i}.wav,{genre}\n"),
         ("t.tsv", "", "{genre}\tmusic/{i}.wav\n"),
         ("t.csv", "id,title,genre\n", "{i},x,{genre},\n"),
+        ("t.csv", "# my songs\n# of 2026\nfile,genre\n", "{i}.wav,{genre}\n"),
+        ("t.csv", "file,genre,genre\n", "{i}.wav,{genre},x\n"),
         ("t.csv", "file,genre\n", "C:\\music\\{i}.WAV,{genre}\n"),
         ("metadata.jsonl", "", OBJECT),
         ("raw_tracks.csv", "track_id,track_title,track_genres\n", FMA_RAW),

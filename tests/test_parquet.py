@@ -99,3 +99,10 @@ def test_damage_and_doubts_are_told(tmp_path):
     for name in ("small", "full"):
         write(tmp_path / "configs" / name / "train-0.parquet", audio=files(), genre=GENRES)
     assert "parquet files of full, small were taken together" in load_tracks([str(tmp_path / "configs")]).describe()
+
+
+def test_a_folder_may_have_any_name(tmp_path):
+    for name in ("[my] music", "a?b", "a*b", "axb", "100%", "a#b", "{x}"):
+        write(tmp_path / name / "train.parquet", audio=files(), genre=GENRES)
+    for folder in tmp_path.iterdir():
+        assert not folder.is_dir() or folder.name == "cache" or counts(folder) == PAIR, folder

@@ -231,6 +231,10 @@ def test_what_is_there_instead_of_music_is_said(tmp_path, sound):
         load_tracks([str(tmp_path / "d" / "list.csv")])
     with pytest.raises(DataError, match=r"nor an archive"):
         load_tracks([str(tmp_path / "d" / "a.txt")])
+    with pytest.raises(DataError, match="no data named"):
+        load_tracks([""])
+    with pytest.raises(DataError, match="genres must name at least one"):
+        load_tracks([str(tmp_path)], [])
     (tmp_path / "void").mkdir()
     with pytest.raises(DataError, match="found nothing"):
         load_tracks([str(tmp_path / "void")])

@@ -6,6 +6,7 @@ import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ def from_parquet(paths: Sequence[Path], within: Path | None = None) -> Found | N
         found.remarks.append(f"parquet files of {', '.join(folders)} were taken together: are all their tracks distinct?")
     for (split, *_), files in groups.items():
         try:
-            part = load_dataset("parquet", data_files=[str(path) for path in files], split="train")
+            part = load_dataset("parquet", data_files=[escape(str(path)) for path in files], split="train")
         except Exception as error:  # datasets raises many unrelated types for the same causes
             raise DataError(f"the parquet files {files[0]} and so on cannot be read: {_first_cause(error)}") from error
         lengths = [_metadata(path).num_rows for path in files]

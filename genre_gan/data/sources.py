@@ -40,8 +40,10 @@ def load_tracks(sources: Sequence[str], genres: Sequence[str] | None = None) -> 
         DataError: a source that does not exist, cannot be reached, or holds no labelled audio; a genre nobody has; or, where no
             genres are named, ones that look like a mistake: a single one, mere numbers, one with fewer than two tracks.
     """
-    if not sources:
+    if not sources or not all(str(source).strip() for source in sources):
         raise DataError("no data named: give a folder or a Hub data set id")
+    if genres is not None and not genres:
+        raise DataError("genres must name at least one, or be None for all")
     found = [_load_source(str(source)) for source in sources]
     rows = [row._replace(id=printable(row.id), artist=printable(row.artist), source=i)
             for i, part in enumerate(found) for row in part.rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Sequence
+from glob import escape
 from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -146,7 +147,7 @@ def _open(source: str):
             return opened.get("train", next(iter(opened.values()))) if isinstance(opened, IterableDatasetDict) else opened
         files = [str(file) for file in sorted(walk(path).parquet if path.is_dir() else [path]) if file.suffix == ".parquet"]
         if files:
-            return load_dataset("parquet", data_files=files, split="train", streaming=True)
+            return load_dataset("parquet", data_files=[escape(file) for file in files], split="train", streaming=True)
     except Exception as error:  # datasets raises many unrelated types for the same causes
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DataError(f"{source} cannot be opened as a stream: {reason}") from error

@@ -206,9 +206,11 @@ def _json_records(text: str) -> Iterator[Record]:
 
 def _csv_records(text: str) -> Iterator[Record]:
     """Rows numbered as a spreadsheet shows them; of FMA's double header the second line names what the first one groups."""
-    n_skipped = 0
+    remarks = re.match(r"(#[^\n,;|\t]*\n)*", text)  # by people, about the table
+    text = text[remarks.end() :] if remarks else text
+    n_skipped = remarks[0].count("\n") if remarks else 0
     if named := re.match(r"\s*sep=(.)\r?\n", text):  # as Excel writes first
-        text, n_skipped = text[named.end() :], 1
+        text, n_skipped = text[named.end() :], n_skipped + 1
     first_line = text.lstrip("\r\n").partition("\n")[0]
     delimiter = named[1] if named else max(_DELIMITERS, key=lambda mark: (first_line.count(mark), mark == ","))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
@@ -227,4 +229,7 @@ def _csv_records(text: str) -> Iterator[Record]:
     for number, line in lines:
         n_cells = max(i for i, cell in enumerate(line, 1) if cell.strip())
         damage = f"{n_cells} cells for {len(header)} headings" if n_cells > len(header) else ""
-        yield number, dict(zip(header, line, strict=False)), damage
+        record: dict[str, Any] = {}
+        for name, cell in zip(header, line, strict=False):
+            record.setdefault(name, cell)  # of two columns with one heading the first counts
+        yield number, record, damage
