@@ -49,7 +49,7 @@ class CodecConfig:
     block_bands: int = 4
     block_frames: int = 8
     whitening: float = 0.5
-    n_iterations: int = 3
+    n_iterations: int = 2
 
     def __post_init__(self) -> None:
         if self.features.n_fft != 4 * self.features.hop_length:
