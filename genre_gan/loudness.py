@@ -179,7 +179,7 @@ def _solve(error_db: Callable[[float], float], wanted_db: float, start_db: float
     at_end = error_db(beyond_db) - wanted_db
     if at_start * at_end >= 0:
         return start_db if abs(at_start) < abs(at_end) else beyond_db
-    return brentq(lambda gain_db: error_db(gain_db) - wanted_db, start_db, beyond_db, xtol=1e-4)
+    return brentq(lambda gain_db: error_db(gain_db) - wanted_db, start_db, beyond_db, xtol=0.02)
 
 
 class _Filter:
