@@ -236,6 +236,7 @@ def test_a_step_of_mel_touches_no_other_device_than_its_own(words):
     args = train_cgan.parse_args([*words, *MEL])
     store, _, latents, listener = train_cgan.prepare_spectral(args)
     task = SpectralGANTask(Trainer(args, "test", store), latents, listener)
+    assert task.expected.isfinite().all() and (task.spread > 0).all()  # of every genre, however few are in a batch
     batch = next(task.loader.batches(0))
     for network in (task.generator, task.discriminator, task.projected, task.listener):
         network.to("meta")

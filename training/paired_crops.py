@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from genre_gan.data.latents import LatentStore
 from genre_gan.models.layers import GROUP_ROWS
@@ -43,6 +44,14 @@ class PairedCrops:
             tracks = np.array([self._draw(rng, self._members[length][genre]) for genre in genres])
             picks += [tracks, rng.integers(0, self.store.n_frames[tracks] - length + 1)]
         return np.stack([*picks, rng.integers(0, 8, self.n_rows)], 1)
+
+    def long_crops(self, genre: int, n_crops: int) -> Tensor:
+        """Latents of some long crops of one genre, Tensor[n_crops x T x F], drawn as for training."""
+        rng, length = np.random.default_rng([self.seed, genre]), self.lengths[0]
+        tracks = [self._draw(rng, self._members[length][genre]) for _ in range(n_crops)]
+        starts = [int(rng.integers(0, self.store.n_frames[track] - length + 1)) for track in tracks]
+        picks = zip(tracks, starts, strict=True)
+        return torch.from_numpy(np.stack([self.store.read(track, start, length) for track, start in picks]))
 
     def _draw(self, rng: np.random.Generator, members: np.ndarray) -> int:
         sizes = np.sqrt(np.minimum(self.store.n_frames[members], 200.0))

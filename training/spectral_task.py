@@ -108,12 +108,10 @@ class SpectralGANTask(Task):
         self.expected, self.spread = self._measure_real()
         self.loader = trainer.loader(self.source)
 
-    def _measure_real(self, n_batches: int = 64) -> tuple[Tensor, Tensor]:
+    def _measure_real(self, n_crops: int = 100) -> tuple[Tensor, Tensor]:
         """The mean of each genre's statistics, Tensor[n_genres x 2 x C x R], and their variance from clip to clip [... x C]."""
-        batches = [self.source.read(self.source.choose(number)) for number in range(n_batches)]
-        statistics = torch.cat([_statistics(self._split(rows.features)[0]) for rows in batches])
-        genre_ids = torch.cat([rows.genre_ids for rows in batches])
-        of_genres = [statistics[genre_ids == genre] for genre in range(len(self.config.genres))]
+        crops = (self.source.long_crops(genre, n_crops) for genre in range(len(self.config.genres)))
+        of_genres = [_statistics(self._split(of_genre)[0]) for of_genre in crops]
         expected = torch.stack([of_genre.mean(0) for of_genre in of_genres])
         spread = torch.stack([of_genre.var(0, correction=0).mean(2) for of_genre in of_genres])
         return expected.to(self.trainer.device), spread.clamp_min(1e-3).to(self.trainer.device)
