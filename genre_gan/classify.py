@@ -17,9 +17,8 @@ from torch import Tensor
 from genre_gan.audio import AudioError, AudioSource, read_blocks
 from genre_gan.devices import find_device
 from genre_gan.features import FeatureExtractor, cut_evenly
-from genre_gan.hub import packaged_weights, resolve_model_folder
+from genre_gan.hub import load_model
 from genre_gan.models.classifier import CLASSIFIERS, GenreNetwork
-from genre_gan.pretrained import ModelError, read_config
 
 MIN_DURATION_S = 0.5
 DEFAULT_SEGMENT_S = 3.0
@@ -104,11 +103,8 @@ class GenreClassifier:
             ValueError: no such device.
         """
         device = find_device(device)
-        folder = packaged_weights("classifier") if source is None else resolve_model_folder(source, revision)
-        family = read_config(folder)["family"]
-        if family not in CLASSIFIERS:
-            raise ModelError(f"{folder} holds a model of the family {family!r}, wanted one of {', '.join(CLASSIFIERS)}")
-        return cls(CLASSIFIERS[family].load(folder), "packaged weights" if source is None else os.fspath(source)).to(device)
+        model, _ = load_model(source, revision, "classifier", CLASSIFIERS)
+        return cls(model, "packaged weights" if source is None else os.fspath(source)).to(device)
 
     def to(self, device: str | torch.device) -> GenreClassifier:
         """Compute on that device from now on: `cpu`, `cuda`, `mps`, or `auto` for a GPU where there is one."""

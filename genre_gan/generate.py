@@ -15,9 +15,8 @@ import torch
 from genre_gan.clip import Clip
 from genre_gan.devices import find_device
 from genre_gan.genres import genre_weights
-from genre_gan.hub import packaged_weights, resolve_model_folder
+from genre_gan.hub import load_model, packaged_weights
 from genre_gan.loudness import Leveler, level_loop
-from genre_gan.pretrained import ModelError, read_config
 from genre_gan.recipe import (
     MAX_DURATION_S,
     MIN_DURATION_S,
@@ -116,13 +115,10 @@ class GenreGenerator:
             ValueError: no such device.
         """
         device = find_device(device)
-        folder = packaged_weights("mel") if source is None else resolve_model_folder(source, revision)
-        family = read_config(folder)["family"]
-        if family not in _MODELS:
-            raise ModelError(f"{folder} holds a model of the family {family!r}, wanted one of {', '.join(_MODELS)}")
+        model, folder = load_model(source, revision, "mel", _MODELS)
         is_packaged = folder.parent == packaged_weights("mel").parent
         name = "packaged weights" if source is None or is_packaged else os.fspath(source)
-        return cls(_MODELS[family].load(folder), name).to(device)
+        return cls(model, name).to(device)
 
     def to(self, device: str | torch.device) -> GenreGenerator:
         """Generate on that device from now on: `cpu`, `cuda`, `mps`, or `auto` for a GPU where there is one."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from genre_gan.audio import SUFFIXES
 from genre_gan.data.tree import ARCHIVE_SUFFIXES
@@ -53,6 +53,24 @@ def resolve_model_folder(source: str | os.PathLike, revision: str | None = None)
         return fetch_repo(os.fspath(source), ("*.json", "*.safetensors"), revision=revision, max_bytes=MAX_MODEL_BYTES)
     except HubError as error:
         raise ModelError(str(error)) from error
+
+
+def load_model(
+    source: str | os.PathLike | None, revision: str | None, default: str, classes: Mapping[str, Any]
+) -> tuple[Any, Path]:
+    """The model of a packaged name, a folder or a Hub id, and the folder that it lay in; packaged `default` where none is given.
+
+    Args:
+        classes: for each family that will do, the class whose `load` reads a folder.
+
+    Raises:
+        ModelError: nothing there, damaged, or of another family.
+    """
+    folder = packaged_weights(default) if source is None else resolve_model_folder(source, revision)
+    family = read_config(folder)["family"]
+    if family not in classes:
+        raise ModelError(f"{folder} holds a model of the family {family!r}, wanted one of {', '.join(classes)}")
+    return classes[family].load(folder), folder
 
 
 def download_dataset(repo_id: str) -> Path:
