@@ -80,7 +80,7 @@ class Recording:
     collection: str
 
 
-class Ear:
+class FrontEnd:
     """Sound to what the linear head reads, by the path that the classifier takes."""
 
     def __init__(self, genres: tuple[str, ...]):
@@ -106,9 +106,11 @@ class Ear:
         return torch.cat(heard), len(clean)
 
 
-def learn_music(args: argparse.Namespace, ear: Ear, store: FeatureStore, folds: np.ndarray, extra: bool) -> Iterator[Recording]:
+def learn_music(
+    args: argparse.Namespace, front_end: FrontEnd, store: FeatureStore, folds: np.ndarray, extra: bool
+) -> Iterator[Recording]:
     """The recordings of labelled music: of `--data`, in folds with artists apart, or of `--extra-data`."""
-    genres, tracks = ear.network.config.genres, store.tracks
+    genres, tracks = front_end.network.config.genres, store.tracks
     artists = artist_groups(tracks)[0]
     of_artist = Counter(zip(artists, tracks.genre_names, strict=True))
     names = [Path(source).name for source in (args.extra_data if extra else args.data or [DEFAULT_DATASET])]
@@ -118,7 +120,7 @@ def learn_music(args: argparse.Namespace, ear: Ear, store: FeatureStore, folds: 
             continue  # faulty or repeated
         rng = np.random.default_rng([args.seed, i, extra])
         samples = store.read(i)[:, 0]
-        statistics, n_clean = ear.hear_with_copies(samples, rng)
+        statistics, n_clean = front_end.hear_with_copies(samples, rng)
         n_of_artist = of_artist[artists[i], tracks.genre_names[i]]
         yield Recording(
             statistics=statistics,
@@ -140,30 +142,30 @@ def stranger_folds(tracks: TrackSet) -> np.ndarray:
     return folds
 
 
-def learn_not_music(args: argparse.Namespace, ear: Ear) -> Iterator[Recording]:
+def learn_not_music(args: argparse.Namespace, front_end: FrontEnd) -> Iterator[Recording]:
     """Recordings that are no music and variations of them, in folds by their place in their source; synthetic sounds."""
-    rng, none = np.random.default_rng([args.seed, 1]), len(ear.network.config.genres)
+    rng, none = np.random.default_rng([args.seed, 1]), len(front_end.network.config.genres)
     for source, paths in recordings(args.not_music).items():
         sounds = [load_audio(path, RATE_HZ).samples for path in tqdm(paths, desc=source, leave=False)]
         for fold in range(N_FOLDS):
             mine = sounds[fold::N_FOLDS]
             for sound in mine:
-                statistics = ear.hear(sound)
+                statistics = front_end.hear(sound)
                 yield Recording(statistics, len(statistics), none, source, 1.0, fold, "not music")
             for sound in variations(mine, RATE_HZ, rng) if mine else ():
-                yield Recording(ear.hear(sound), 0, none, source, 1.0, fold, "variation")
+                yield Recording(front_end.hear(sound), 0, none, source, 1.0, fold, "variation")
     for kind in KINDS:
         for _ in range(SYNTHETIC_OF_KIND):
             sound = make_not_music(kind, rng.uniform(2.0, 6.0), RATE_HZ, rng)
-            yield Recording(ear.hear(sound), 0, none, "synthetic", 1.0, ALWAYS, "synthetic")
+            yield Recording(front_end.hear(sound), 0, none, "synthetic", 1.0, ALWAYS, "synthetic")
     spoken = [load_audio(sound, RATE_HZ).samples for sound in speak(VOICES, SENTENCES)]
     for sound in [*spoken, *variations(spoken[::3], RATE_HZ, rng)] if spoken else ():
-        yield Recording(ear.hear(sound), 0, none, "synthetic speech", 1.0, ALWAYS, "synthetic")
+        yield Recording(front_end.hear(sound), 0, none, "synthetic speech", 1.0, ALWAYS, "synthetic")
 
 
-def fit(ear: Ear, examples: Sequence[Recording]) -> LinearProbe:
+def fit(front_end: FrontEnd, examples: Sequence[Recording]) -> LinearProbe:
     """The network whose linear head has the least cross-entropy on `examples`, with a penalty on its squared coefficients."""
-    network, none = ear.network, len(ear.network.config.genres)
+    network, none = front_end.network, len(front_end.network.config.genres)
     totals: dict[str, float] = {}
     for example in examples:
         totals[example.group] = totals.get(example.group, 0.0) + example.weight
@@ -243,7 +245,7 @@ def choose_calibration(answers: Sequence[Answer]) -> dict[str, float]:
     return {"temperature": temperature, "agreement": agreement, "sure_above": min(threshold, HIGHEST_THRESHOLD)}
 
 
-def judge(music: Sequence[Answer], others: Sequence[Answer]) -> dict:
+def score(music: Sequence[Answer], others: Sequence[Answer]) -> dict:
     """How good the answers are; each fold is calibrated on the others."""
     probabilities, is_sure = np.zeros((len(music), music[0].logits.shape[1])), np.zeros(len(music), bool)
     folds = np.array([item.recording.fold for item in music])
@@ -273,12 +275,12 @@ def judge(music: Sequence[Answer], others: Sequence[Answer]) -> dict:
     }
 
 
-def without_a_source(ear: Ear, examples: Sequence[Recording], settings: dict[str, float]) -> dict[str, float]:
+def without_a_source(front_end: FrontEnd, examples: Sequence[Recording], settings: dict[str, float]) -> dict[str, float]:
     """The share named of each source of recordings that are no music by a model that heard nothing of that source."""
     named = {}
     for source in sorted({e.group for e in examples if e.collection == "not music"}):
         kept = [e for e in examples if e.group != source]
-        answers = answer(fit(ear, kept), [e for e in examples if e.group == source])
+        answers = answer(fit(front_end, kept), [e for e in examples if e.group == source])
         known = 1.0 - pooled(answers, settings["temperature"], settings["agreement"])[:, -1]
         named[source] = float((known >= settings["sure_above"]).mean())
     return named
@@ -293,27 +295,27 @@ def train(args: argparse.Namespace) -> None:
     store = FeatureStore(load_tracks(args.data or [DEFAULT_DATASET], args.genres), waveform, args.cache_dir, progress=True)
     print(store.summary(), flush=True)
     check_genres(store.tracks.genres)
-    ear, folds = Ear(store.tracks.genres), artist_folds(store.tracks)
-    music = list(learn_music(args, ear, store, folds, extra=False))
-    others = list(learn_not_music(args, ear))
+    front_end, folds = FrontEnd(store.tracks.genres), artist_folds(store.tracks)
+    music = list(learn_music(args, front_end, store, folds, extra=False))
+    others = list(learn_not_music(args, front_end))
     if args.extra_data:
         extra_store = FeatureStore(load_tracks(args.extra_data), waveform, args.cache_dir, progress=True)
-        others += learn_music(args, ear, extra_store, stranger_folds(extra_store.tracks), extra=True)
+        others += learn_music(args, front_end, extra_store, stranger_folds(extra_store.tracks), extra=True)
     answers: list[Answer] = []
     strange: list[Answer] = []
     for fold in range(N_FOLDS):
-        network = fit(ear, [e for e in (*music, *others) if e.fold != fold])
+        network = fit(front_end, [e for e in (*music, *others) if e.fold != fold])
         answers += answer(network, [e for e in music if e.fold == fold])
         strange += answer(network, [e for e in others if e.fold == fold])
         save_fold(network, args.output_dir / f"fold-{fold}" / "model", fold)
-    settings, scores = choose_calibration(answers), judge(answers, strange)
+    settings, scores = choose_calibration(answers), score(answers, strange)
     for fold in range(N_FOLDS):
         folder = args.output_dir / f"fold-{fold}" / "model"
         network = LinearProbe.load(folder)
         network.config = replace(network.config, **choose_calibration([a for a in answers if a.recording.fold != fold]))
         save_fold(network, folder, fold)
-    scores["named of a source never heard"] = without_a_source(ear, [*music, *others], settings)
-    network = fit(ear, [*music, *others])
+    scores["named of a source never heard"] = without_a_source(front_end, [*music, *others], settings)
+    network = fit(front_end, [*music, *others])
     network.config = replace(network.config, **settings)
     network.training_record = describe(args, store, scores)
     folder = network.save_pretrained(args.output_dir / "model")
