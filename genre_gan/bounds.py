@@ -14,7 +14,9 @@ from torch.overrides import TorchFunctionMode
 
 MAX_NUMBER, MAX_TEXT, MAX_ITEMS = 2**24, 1_000, 1_024
 SPARE_ELEMENTS = 2**24  # of tensors that a model makes beside those in its file, such as windows and filters
-MAX_CALLS = 200_000
+MAX_TENSORS = 200_000
+_WEIGHT_MAKERS = (torch.empty, torch.zeros, torch.ones, torch.randn)
+_WEIGHT_MAKERS = (torch.empty, torch.zeros, torch.ones, torch.randn)
 
 
 class TooLarge(ValueError):
@@ -54,27 +56,41 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
 
 
 def check_size(build: Callable[[], nn.Module], n_bytes: int) -> None:
-    """Build a model without memory, to see whether weights of `n_bytes` in its file can fill it.
+    """Build a model whose weights stay without values, to see whether `n_bytes` in its file can fill them.
 
     Raises:
         TooLarge: they cannot.
     """
-    with _Count(n_bytes + SPARE_ELEMENTS), torch.device("meta"):
+    with _Count(n_bytes + SPARE_ELEMENTS):
         build()
 
 
 class _Count(TorchFunctionMode):
-    """Count the elements of new tensors, in this thread alone, and stop at too many."""
+    """Count the elements of new tensors, in this thread alone, and stop before there are too many.
+
+    Memory that nobody writes to takes none, so weights are made empty. (The meta device is no way out: for it torch imports
+    its compiler, which takes a second.)
+    """
 
     def __init__(self, max_elements: int):
         super().__init__()
-        self.n_left, self.n_calls = max_elements, 0
+        self.n_left, self.n_tensors = max_elements, 0
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        self.n_calls += 1
-        result = function(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor) and not any(isinstance(argument, torch.Tensor) for argument in args):
-            self.n_left -= result.numel()
-        if self.n_left < 0 or self.n_calls > MAX_CALLS:
-            raise TooLarge("it describes a far larger network than its weights can fill")
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"]
+        makes_weights = function in _WEIGHT_MAKERS
+        if makes_weights:
+            function, size = torch.empty, args or (kwargs["size"],)
+            self._count(math.prod(size if isinstance(size[0], int) else size[0]))
+        result = function(*args, **kwargs)
+        if isinstance(result, torch.Tensor) and not makes_weights and not any(isinstance(item, torch.Tensor) for item in args):
+            self._count(result.numel())
         return result
+
+    def _count(self, n_elements: int) -> None:
+        self.n_tensors += 1
+        self.n_left -= n_elements
+        if self.n_left < 0 or self.n_tensors > MAX_TENSORS:
+            raise TooLarge("it describes a far larger network than its weights can fill")
