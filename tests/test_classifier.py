@@ -18,7 +18,7 @@ from tests.conftest import synthesize, write_music_folder
 from training import linear_probe, train_lstm
 from training.degrade import degrade
 from training.not_music import KINDS, make_not_music, recordings, variations
-from training.scores import balanced, expected_calibration_error, fit_temperature, reliability, track_scores
+from training.scores import balanced, expected_calibration_error, reliability, track_scores
 
 MUSICNN = FeatureConfig("musicnn", **MUSICNN_SETTINGS, segment_s=3.0)
 TINY_MUSICNN = MusiCNNConfig(front_channels=(2, 2, 1, 1, 1), middle_channels=3, embedding_dim=4, tags=("rock", "jazz"))
@@ -150,7 +150,8 @@ def test_degraded_copies_are_finite_and_about_as_long():
 def test_scores_by_hand():
     segments = Segments(np.array([0, 0, 1, 2]), np.zeros(4, int), np.array([10, 30, 10, 10]))
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.1, 0.9]])
-    scores, by_track, _ = track_scores(probabilities, segments, np.array([0, 1, 1]))
+    scores = track_scores(probabilities, segments, np.array([0, 1, 1]))
+    by_track = pool_slices(probabilities[:2], np.array([10, 30]), np.zeros(2, int), agreement=0.0)
     odds = np.exp((np.log(9.0) - 3.0 * np.log(4.0)) / 4.0)  # the longer slice counts three times
     assert by_track[0, 0] / by_track[0, 1] == pytest.approx(odds)
     surer = pool_slices(probabilities[:2], np.array([10, 30]), np.zeros(2, int), agreement=1.0)[0]
@@ -160,17 +161,6 @@ def test_scores_by_hand():
     assert balanced(np.array([True, False, True]), np.array([0, 0, 1])) == 0.75
     assert reliability(np.array([[0.95, 0.05], [0.05, 0.95]]), np.array([0, 0])) == [(0.95, 0.5, 1.0)]
     assert expected_calibration_error(np.array([[0.95, 0.05], [0.05, 0.95]]), np.array([0, 0])) == pytest.approx(0.45)
-
-
-def test_the_temperature_makes_chances_of_logits_that_boast():
-    rng = np.random.default_rng(0)
-    truth = rng.integers(0, 2, 400)
-    said = np.where(rng.random(400) < 0.8, truth, 1 - truth)  # right four times of five
-    logits = 8.0 * np.eye(2, dtype=np.float32)[said]
-    segments = Segments(np.arange(400), np.zeros(400, int), np.ones(400, int))
-    temperature = fit_temperature(logits, 2, segments, truth)
-    confidence = np.exp(8.0 / temperature) / (1 + np.exp(8.0 / temperature))
-    assert confidence == pytest.approx(0.95, abs=0.03)  # the hottest allowed is 3
 
 
 def test_the_fit_is_where_the_loss_has_no_slope():

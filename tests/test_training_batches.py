@@ -12,7 +12,7 @@ from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import load_tracks
 from genre_gan.features import FeatureConfig
 from training.arguments import TrainingError
-from training.batches import Batch, Crops, Slices, _Rows, _Sampler, check_batch_size
+from training.batches import Batch, Slices, _Rows, _Sampler, check_batch_size
 
 
 @pytest.fixture
@@ -64,15 +64,6 @@ def test_batches_whose_gradients_are_added_are_parts_of_a_larger_one(store):
     parts, (whole, _) = take(4, batches(source, 4, n_batches=2)), take(2, batches(source, 8))
     assert torch.equal(torch.cat([part.features for part in parts[:2]]), whole.features)
     assert torch.equal(torch.cat([part.randn(5) for part in parts[:2]]), whole.randn(5))
-
-
-def test_crops_are_as_even_over_genres_as_the_batch_allows(store):
-    source = Crops(store, np.arange(len(store.tracks)), 22_050, 6, seed=7)
-    (batch,) = take(1, batches(source, 6))
-    assert torch.bincount(batch.genre_ids).tolist() == [3, 3]
-    assert batch.features.shape == (6, 22_050, 1)
-    with pytest.raises(ValueError, match="no track is as long as a crop"):
-        Crops(store, np.arange(len(store.tracks)), 200_000, 6, seed=7)
 
 
 def keyed(n: int) -> Batch:

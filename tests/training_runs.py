@@ -99,7 +99,7 @@ def _work(words: list[str], log: str, environment: dict[str, str]) -> None:
         limit = int(environment["FILE_SIZE_LIMIT"])
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     if "DRAW" not in environment:  # which takes longer than these trainings
-        for name in ("training.run_folder", "training.previews", "training.tracking"):
+        for name in ("training.run_folder", "training.previews"):
             importlib.import_module(name).save_figure = lambda figure, path: None
     sys.argv = words
     if "MAX_RESTARTS" in environment:  # what `python -m torch.distributed.run` does, without its imports

@@ -101,31 +101,17 @@ class Source(Protocol):
         """Some of those rows."""
 
 
-class _OfTracks:
-    """A source whose rows are (track, start, n_frames) of a store."""
-
-    def __init__(self, store: FeatureStore, length: int, n_rows: int, seed: int):
-        self.store, self.length, self.n_rows, self.seed = store, length, n_rows, seed
-        places = {genre: i for i, genre in enumerate(store.tracks.genres)}
-        self.genre_ids = np.array([places[genre] for genre in store.tracks.genre_names])  # of all tracks
-
-    def read(self, picks: np.ndarray) -> Rows:
-        features = torch.zeros(len(picks), self.length, self.store.n_features)
-        for row, (track, start, n_frames) in enumerate(picks.tolist()):
-            features[row, :n_frames] = torch.from_numpy(self.store.read(track, start, n_frames))
-        genre_ids = torch.from_numpy(self.genre_ids[picks[:, 0]])
-        return Rows(features, torch.from_numpy(picks[:, 2]), genre_ids, torch.zeros(len(picks), 0))
-
-
-class Slices(_OfTracks):
+class Slices:
     """Fixed slices in epochs, each a permutation of all of them, laid end to end: none is lost and none comes twice."""
 
     def __init__(self, store: FeatureStore, segments: Segments, n_rows: int, seed: int):
-        super().__init__(store, int(segments.n_frames.max()), n_rows, seed)
-        self.segments = segments
+        self.store, self.segments, self.n_rows, self.seed = store, segments, n_rows, seed
         self.steps_per_epoch = max(1, round(len(segments) / n_rows))
+        places = {genre: i for i, genre in enumerate(store.tracks.genres)}
+        self.genre_ids = np.array([places[genre] for genre in store.tracks.genre_names])  # of all tracks
 
     def choose(self, step: int) -> np.ndarray:
+        """Rows of (track, start, n_frames)."""
         epochs, places = np.divmod(np.arange(step * self.n_rows, (step + 1) * self.n_rows), len(self.segments))
         rows = np.concatenate([self._order(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
         return np.stack([self.segments.track[rows], self.segments.start[rows], self.segments.n_frames[rows]], 1)
@@ -133,33 +119,12 @@ class Slices(_OfTracks):
     def _order(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.seed, epoch]).permutation(len(self.segments))
 
-
-class Crops(_OfTracks):
-    """Random crops of one length: genres as even as the batch size allows, in each genre every source of data as often as
-    the others, and in each source longer tracks more often than short ones.
-    """
-
-    def __init__(self, store: FeatureStore, tracks: np.ndarray, length: int, n_rows: int, seed: int):
-        super().__init__(store, length, n_rows, seed)
-        tracks = tracks[store.n_frames[tracks] >= length]
-        if len(tracks) == 0:
-            raise ValueError(f"no track is as long as a crop of {length / store.frame_rate_hz:.1f} s; use a shorter one")
-        self.steps_per_epoch = max(1, int(store.n_frames[tracks].sum()) // (length * n_rows))
-        of_genre, sources = self.genre_ids[tracks], np.array(store.tracks.sources)[tracks]
-        self._by_genre = []
-        for genre in np.unique(of_genre):
-            chances = np.zeros(len(tracks))
-            for source in np.unique(sources[of_genre == genre]):
-                members = (of_genre == genre) & (sources == source)
-                chances[members] = store.n_frames[tracks[members]] / store.n_frames[tracks[members]].sum()
-            self._by_genre.append((tracks[chances > 0], chances[chances > 0] / chances.sum()))
-
-    def choose(self, step: int) -> np.ndarray:
-        rng = np.random.default_rng([self.seed, step])
-        genres = np.resize(rng.permutation(len(self._by_genre)), self.n_rows)
-        tracks = np.array([rng.choice(self._by_genre[genre][0], p=self._by_genre[genre][1]) for genre in genres])
-        starts = rng.integers(0, self.store.n_frames[tracks] - self.length + 1)
-        return np.stack([tracks, starts, np.full(self.n_rows, self.length)], 1)
+    def read(self, picks: np.ndarray) -> Rows:
+        features = torch.zeros(len(picks), int(self.segments.n_frames.max()), self.store.n_features)
+        for row, (track, start, n_frames) in enumerate(picks.tolist()):
+            features[row, :n_frames] = torch.from_numpy(self.store.read(track, start, n_frames))
+        genre_ids = torch.from_numpy(self.genre_ids[picks[:, 0]])
+        return Rows(features, torch.from_numpy(picks[:, 2]), genre_ids, torch.zeros(len(picks), 0))
 
 
 class Loader:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from genre_gan.classify import pool_slices
 from genre_gan.data.cache import Segments
@@ -16,9 +15,7 @@ def check_genres(genres: tuple[str, ...]) -> None:
         raise DataError(f"a classifier tells genres apart, and the data has only one genre: {', '.join(genres)}")
 
 
-def track_scores(
-    probabilities: np.ndarray, segments: Segments, truth: np.ndarray, agreement: float = 0.0
-) -> tuple[dict, np.ndarray, np.ndarray]:
+def track_scores(probabilities: np.ndarray, segments: Segments, truth: np.ndarray, agreement: float = 0.0) -> dict[str, float]:
     """Accuracy by slice, by track, and by track balanced over the genres found.
 
     Args:
@@ -26,22 +23,17 @@ def track_scores(
         segments: the slices.
         truth: genre id of each track of the store.
         agreement: of `pool_slices`.
-
-    Returns:
-        The scores, the probabilities of each track [shape=(n_tracks, n_genres)] summing to 1, and the tracks' genre ids.
     """
     tracks, position = np.unique(segments.track, return_inverse=True)
-    by_track = pool_slices(probabilities, segments.n_frames, position, agreement)
     genre_ids = truth[tracks]
-    hits = by_track.argmax(1) == genre_ids
-    scores = {
+    hits = pool_slices(probabilities, segments.n_frames, position, agreement).argmax(1) == genre_ids
+    return {
         "segment_accuracy": float((probabilities.argmax(1) == truth[segments.track]).mean()),
         "track_accuracy": float(hits.mean()),
         "balanced_track_accuracy": balanced(hits, genre_ids),
         "n_segments": len(segments),
         "n_tracks": len(tracks),
     }
-    return scores, by_track, genre_ids
 
 
 def balanced(hits: np.ndarray, genre_ids: np.ndarray, counts: np.ndarray | None = None) -> float:
@@ -66,14 +58,3 @@ def reliability(probabilities: np.ndarray, genre_ids: np.ndarray, n_bins: int = 
     edges = np.linspace(0.0, 1.0, n_bins + 1)
     sizes = np.bincount(np.searchsorted(edges[1:-1], confidence), minlength=n_bins)  # scikit-learn's bins
     return list(zip(mean_confidence.tolist(), accuracy.tolist(), (sizes[sizes > 0] / len(hits)).tolist(), strict=True))
-
-
-def fit_temperature(logits: np.ndarray, n_genres: int, segments: Segments, truth: np.ndarray, agreement: float = 0.0) -> float:
-    """The temperature at which the mean negative log-likelihood of the tracks' genres is lowest."""
-    found = []
-    for temperature in np.exp(np.linspace(np.log(0.2), np.log(3.0), 30)):
-        probabilities = torch.from_numpy(logits / temperature).softmax(1).numpy()[:, :n_genres]
-        _, by_track, genre_ids = track_scores(probabilities, segments, truth, agreement)
-        loss = -np.log(by_track[np.arange(len(by_track)), genre_ids] + 1e-9).mean()
-        found.append((float(loss), round(float(temperature), 3)))
-    return min(found)[1]

@@ -175,7 +175,7 @@ def evaluate(model: GenreLSTM, store: FeatureStore, segments: Segments) -> dict[
         for part in np.array_split(rows, -(-len(rows) // 64)):
             read = [store.read(int(segments.track[i]), int(segments.start[i]), int(length)) for i in part]
             probabilities[part] = model.probabilities(torch.from_numpy(np.stack(read)).to(device)).cpu().numpy()
-    return track_scores(probabilities, segments, truth, model.config.agreement)[0]
+    return track_scores(probabilities, segments, truth, model.config.agreement)
 
 
 def train(args: argparse.Namespace) -> None:
