@@ -20,7 +20,7 @@ from genre_gan.pretrained import read_config
 from tests import toy_training
 from tests.conftest import write_music_folder
 from tests.test_stream import write_shards
-from training import train_cgan, train_lstm
+from training import train_cgan
 from training.arguments import TrainingError
 from training.batches import Batch, Slices, load_features
 from training.checkpoints import checkpoints
@@ -243,12 +243,6 @@ def test_a_step_of_mel_touches_no_other_device_than_its_own(words):
     task.expected, task.spread = task.expected.to("meta"), task.spread.to("meta")
     values = task.train_step(Batch(*[tensor.to("meta") for tensor in batch]), 0)  # with penalty, listener and augmentation
     assert values and all(value.device.type == "meta" for value in values.values())
-
-
-def test_the_linear_probe_is_fitted_in_one_process(words, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(SystemExit, match="--preset shipped needs no second process: start it with `python training/train_lstm"):
-        train_lstm.main([*words, "--preset", "shipped"])
 
 
 @pytest.mark.parametrize("option", ["--compile", "--streaming"])

@@ -57,11 +57,11 @@ def commands(args: argparse.Namespace) -> dict[str, list[str]]:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(args.processes)]
+    launcher = several if args.processes > 1 else []
     for name, (script, *arguments) in commands(args).items():
         print(f"{name}: python training/{script} {shlex.join(arguments)}", flush=True)
         if args.show:
             continue
-        launcher = several if args.processes > 1 and name != "classifier" else []  # whose linear probe is fitted in one
         if subprocess.run([sys.executable, *launcher, str(ROOT / "training" / script), *arguments]).returncode != 0:
             sys.exit(f"error: the training of {name} ended early; the same command goes on from there")
         if args.install:

@@ -34,8 +34,9 @@ from genre_gan.hub import packaged_weights
 from genre_gan.models.classifier import POOLINGS, GenreLSTM, LSTMConfig
 from genre_gan.models.musicnn import MusiCNN
 from training import linear_probe
-from training.arguments import TrainingError, add_common_arguments, positive_int, run_script
+from training.arguments import add_common_arguments, positive_int, run_script
 from training.batches import Batch, Slices, load_features, split_store
+from training.launch import is_main_process
 from training.scores import check_genres, track_scores
 from training.trainer import Task, Trainer
 
@@ -180,8 +181,8 @@ def evaluate(model: GenreLSTM, store: FeatureStore, segments: Segments) -> dict[
 
 def train(args: argparse.Namespace) -> None:
     if args.preset:
-        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-            raise TrainingError("--preset shipped needs no second process: start it with `python training/train_lstm.py`")
+        if is_main_process() and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            print("one process fits the linear probe; the others have nothing to do", flush=True)
         linear_probe.train(args)
         return
     store = load_features(args, feature_config(args))
