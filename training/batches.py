@@ -48,6 +48,11 @@ class Batch(NamedTuple):
     conditions: Tensor
     keys: Tensor
 
+    def __reduce__(self) -> tuple:
+        """Between processes the features alone take the way of shared memory, which costs more than a few numbers are worth."""
+        features, *others = self
+        return _received, (features, *(tensor.numpy() for tensor in others))
+
     def randn(self, *shape: int, draw: int = 0) -> Tensor:
         """Normal noise Tensor[B x *shape], the same on every device; `draw` tells several draws of one step apart."""
         bits = self._bits(math.prod(shape), draw)
@@ -64,6 +69,10 @@ class Batch(NamedTuple):
         """Random int64 Tensor[B x n]: number i of a row is SplitMix64 (Steele et al. 2014) of its key, `draw` and i."""
         start = _mix(self.keys + _signed((draw + 1) * _GAMMA))[:, None]
         return _mix(start + _signed(_GAMMA) * torch.arange(1, n + 1, device=self.keys.device))
+
+
+def _received(features: Tensor, *others: np.ndarray) -> Batch:
+    return Batch(features, *map(torch.from_numpy, others))
 
 
 _GAMMA = 0x9E3779B97F4A7C15
@@ -207,11 +216,11 @@ class _Sampler:
         self.source, self.batch_size, self.n_batches, self.seed = source, batch_size, n_batches, seed
         self.first_step = 0
 
-    def __iter__(self) -> Iterator[list[tuple[int, np.ndarray]]]:
+    def __iter__(self) -> Iterator[np.ndarray]:
         for step in itertools.count(self.first_step):
             picks = self.source.choose(step)
             keys = np.random.SeedSequence([self.seed, step]).generate_state(len(picks), np.uint64).view(np.int64)
-            rows = list(zip(keys.tolist(), picks, strict=True))
+            rows = np.column_stack([keys, picks])
             for start in range(0, self.n_batches * self.batch_size, self.batch_size):
                 yield rows[start : start + self.batch_size]
 
@@ -220,9 +229,8 @@ class _Rows(torch.utils.data.Dataset):
     def __init__(self, source: Source):
         self.source = source
 
-    def __getitems__(self, rows: list[tuple[int, np.ndarray]]) -> Batch:
-        keys, picks = zip(*rows, strict=True)
-        return Batch(*self.source.read(np.stack(picks)), torch.tensor(keys))
+    def __getitems__(self, rows: np.ndarray) -> Batch:
+        return Batch(*self.source.read(rows[:, 1:]), torch.from_numpy(rows[:, 0].copy()))
 
 
 def _as_it_is(batch: Batch) -> Batch:
