@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from genre_gan.classify import Guess
 
 MAX_CHANGES = 3  # that are told one by one
+MIN_KNOWN = 0.1  # probability of being one of the genres below which it is of no use to name the nearest
 _COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
@@ -51,6 +52,14 @@ def strongest_moment(guess: Guess) -> str:
         return ""
     best = max(guess.timeline, key=lambda point: point.probabilities[guess.genre])
     return f"Most like {guess.genre} from {clock(best.start_s)} to {clock(best.end_s)}."
+
+
+def nearest(guess: Guess) -> str:
+    """What an unsure guess leans to, in a sentence; nothing where it hears none of its genres at all."""
+    if guess.is_sure or guess.known < MIN_KNOWN:
+        return ""
+    (first, p_first), (second, p_second), *_ = guess.top(2)
+    return f"Nearest to {first} ({p_first:.0%}), then {second} ({p_second:.0%}).".replace("%", " %")
 
 
 def table(results: Mapping[str, Guess | str], genres: Sequence[str]) -> tuple[list[str], list[list[str | float]]]:

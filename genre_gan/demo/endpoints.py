@@ -55,7 +55,8 @@ def add_endpoints(models: Models) -> None:
         if audio is None:
             raise gr.Error("There is no sound yet: send a file first.", print_exception=False)
         with user_errors(audio):
-            return tuple(listener.hear(audio))
+            heard = listener.hear(audio)
+            return heard.label, heard.words, [point._asdict() for point in heard.timeline], heard.picture
 
     def field(name: str, kind: str, value: Any) -> Api:
         return Api(value, {"type": kind}, label=name)

@@ -13,7 +13,7 @@ from genre_gan.demo.limits import ON_MODELS, PRIVATE, QUIET
 from genre_gan.demo.look import genre_css
 from genre_gan.demo.models import Models
 from genre_gan.demo.music import Visit
-from genre_gan.demo.wishes import ALONE, ANY, DEFAULT_DURATION_S, MAX_DURATION_S, MIN_DURATION_S, N_TAKES, tempo_range
+from genre_gan.demo.wishes import ALONE, ANY, DEFAULT_DURATION_S, MAX_DURATION_S, MIN_DURATION_S, N_TAKES, examples, tempo_range
 
 WEB = Path(__file__).parent / "web"
 TAKES_KEY = "genre-gan-takes"
@@ -55,6 +55,12 @@ def add_generate_tab(models: Models) -> GenerateTab:
                 settings = add_settings(models)
         with gr.Column(scale=3, min_width=300):
             player = make_part("player", genres=genres, formats=list(FORMATS))
+            # gr.Examples(run_on_click) would ask the models outside of the queue's limit, and twice in a row
+            starts = examples(models)
+            example = gr.Dataset(
+                label="Or start from one of these", components=[genre, *settings.values()], elem_id="examples",
+                samples=[list(form) for form in starts.values()], sample_labels=list(starts), visible=bool(starts),
+            )  # fmt: skip
     takes_view = make_part("takes", [])
     make_part("compare")
     files = make_part("files")
@@ -65,6 +71,7 @@ def add_generate_tab(models: Models) -> GenerateTab:
     asked = [
         one.click(handlers.one, [*form, visit], js=BEGIN_JS.format(title="values[0]"), **playing),
         several.click(handlers.several, [*form, visit], js=BEGIN_JS.format(title=takes_of), **playing),
+        example.click(handlers.example, [example, visit], js=BEGIN_JS.format(title="'an example'"), **playing),
         any_one.click(handlers.any_one, [settings["model"], visit], js=BEGIN_JS.format(title="'a surprise'"), **playing),
         player.ask(handlers.follow, visit, **playing),
         player.download(handlers.download, None, **saving),
@@ -73,6 +80,7 @@ def add_generate_tab(models: Models) -> GenerateTab:
     for event in asked:
         event.failure(None, js=FAILED_JS)
     stop.click(handlers.stop, visit, None, js=STOP_JS, queue=False, **QUIET)
+    example.click(list, example, form, queue=False, **QUIET)
     # these happen in the browser alone
     player.kept(None, [player, takes], takes, js="(music, takes) => [window.genreGan.keep(music, takes)]")
     takes_view.edited(None, takes_view, takes, js=SAME_JS)

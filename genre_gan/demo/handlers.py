@@ -42,6 +42,10 @@ class Handlers:
         with user_errors():
             yield from perform(self.models, [Wanted(Form(*fields).recipe(self.models))], visit)
 
+    def example(self, fields: list[Any], visit: Visit) -> Iterator[Music]:
+        """The clip that one of the examples describes."""
+        yield from self.one(*fields, visit)
+
     def several(self, *values: Any) -> Iterator[Music]:
         """Takes of the same, each with a seed of its own."""
         *fields, visit = values

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gradio as gr
 import numpy as np
 
 from genre_gan import Clip, Guess
 from genre_gan.audio import SAMPLE_RATE_HZ, read_blocks
+from genre_gan.classify import TimelinePoint
 from genre_gan.demo.errors import user_errors
 from genre_gan.demo.limits import MAX_FILES, MAX_UPLOAD_S
 from genre_gan.demo.models import Models
 from genre_gan.demo.music import keep_file
 from genre_gan.demo.pictures import sound_html
 from genre_gan.plots import spectrogram_of
-from genre_gan.wording import csv_text, sentence, strongest_moment
+from genre_gan.wording import clock, csv_text, nearest, sentence, strongest_moment
 
 BLOCK_S = 20
 
@@ -34,12 +35,13 @@ class Heard(NamedTuple):
 
     label: dict[str, float] | str
     words: str
-    timeline: list[dict[str, Any]]
+    timeline: tuple[TimelinePoint, ...]
     picture: str
 
 
 HINT = "Send a song or record one: what it sounds like, and when, appears here."
-HEADERS = ["file", "genre", "probability", "in words"]
+HEADERS = ["file", "genre", "in words"]
+SLICE_HEADERS = ["from", "to", "genre", "probability", "then", "probability of that"]
 NOTHING = (None, HINT, None, "")  # the fields while there is no sound
 
 
@@ -66,9 +68,18 @@ def label_of(guess: Guess) -> dict[str, float] | str:
 def row_of(name: str, result: Guess | str) -> list[str]:
     """A row of the page's table, in the order of `HEADERS`."""
     if isinstance(result, str):
-        return [name, "", "", result]
-    probability = f"{100 * result.probabilities[result.genre]:.0f} %" if result.is_sure else ""
-    return [name, result.verdict, probability, sentence(result)]
+        return [name, "", result]
+    return [name, result.verdict, sentence(result)]
+
+
+def slice_rows(timeline: Sequence[TimelinePoint]) -> list[list[str]]:
+    """What was heard in each slice as rows of a table, in the order of `SLICE_HEADERS`."""
+    rows = []
+    for point in timeline:
+        likeliest = sorted(point.probabilities.items(), key=lambda item: -item[1])[:2]
+        named = [text for genre, probability in likeliest for text in (genre, f"{probability:.0%}")]
+        rows.append([clock(point.start_s), clock(point.end_s), *named])
+    return rows
 
 
 class Listener:
@@ -84,17 +95,18 @@ class Listener:
         guess = self.models.classifier.classify(clip)
         step = BLOCK_S * SAMPLE_RATE_HZ
         blocks = (clip.samples[start : start + step] for start in range(0, len(clip.samples), step))
-        details = " ".join(filter(None, [strongest_moment(guess), *(f"Note: {note}." for note in notes)]))
+        details = " ".join(filter(None, [strongest_moment(guess), nearest(guess), *(f"Note: {note}." for note in notes)]))
         words = f"{sentence(guess)}\n\n{details}".strip().replace(path, Path(path).name)
         picture = sound_html(spectrogram_of(blocks, SAMPLE_RATE_HZ), f"Genre over time. {words}", guess.timeline)
-        return Heard(label_of(guess), words, [point._asdict() for point in guess.timeline], picture)
+        return Heard(label_of(guess), words, guess.timeline, picture)
 
-    def one(self, path: str | None) -> Heard | tuple:
+    def one(self, path: str | None) -> tuple:
         """What the page shows of its sound; nothing where there is none."""
         if path is None:
             return NOTHING
         with user_errors(path):
-            return self.hear(path)
+            heard = self.hear(path)
+            return heard.label, heard.words, slice_rows(heard.timeline), heard.picture
 
     def many(self, paths: Sequence[str] | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple]:  # noqa: B008 (gradio's way)
         """A table of many files and the same as a CSV file. A file that cannot be read gets its error as its row."""

@@ -19,6 +19,14 @@ MAX_STEPS = 12
 ALONE = "none"  # no second genre
 ANY = "any"  # key
 N_TAKES = 4
+# What the first screen offers to start from: only what the classifier mostly hears as it was asked for.
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "Fast metal": {"genre": "metal", "tempo_bpm": "170"},
+    "A jazz loop": {"genre": "jazz", "tempo_bpm": "100", "loop": True},
+    "Jazz meets classical": {"genre": "jazz", "second": "classical", "share": 50},
+    "A minute of disco": {"genre": "disco", "duration_s": 60.0, "tempo_bpm": "120"},
+    "Calm, in A minor": {"genre": "classical", "duration_s": 12.0, "variation": 0.7, "key": "A minor"},
+}
 
 
 def short_seed() -> int:
@@ -46,14 +54,14 @@ class Form(NamedTuple):
     """The fields of the Generate tab; without a seed one is drawn."""
 
     genre: str
-    second: str
-    share: float
-    duration_s: float
-    variation: float
-    seed: int | float | str | None
-    model: str
-    tempo_bpm: float | str | None = None
-    key: str | None = None
+    second: str = ALONE
+    share: float = 40
+    duration_s: float = DEFAULT_DURATION_S
+    variation: float = 1.0
+    seed: int | float | str | None = ""
+    model: str = "mel"
+    tempo_bpm: float | str | None = ""
+    key: str | None = ANY
     loop: bool = False
 
     def recipe(self, models: Models, number: int = 0) -> Recipe:
@@ -61,11 +69,36 @@ class Form(NamedTuple):
         generator = models.generator(self.model)
         return checked(
             generator.make_recipe(
-                blend(self.genre, self.second, self.share), self.duration_s,
+                blend(self.genre, self.second, self.share), seconds(self.duration_s),
                 short_seed() if self.seed in (None, "") else whole(self.seed) + number, self.variation,
                 tempo_bpm=tempo(self.tempo_bpm), key=None if self.key in (None, "", ANY) else self.key, loop=bool(self.loop),
             )
         )  # fmt: skip
+
+
+def examples(models: Models) -> dict[str, Form]:
+    """Those of `EXAMPLES` that the default model can make, as forms that are filled in."""
+    generator = models.generator(models.default)
+    can = {"tempo_bpm": generator.supports_tempo, "key": generator.supports_key}
+    return {
+        name: Form(**fields, model=models.default)
+        for name, fields in EXAMPLES.items()
+        if {fields["genre"], fields.get("second", fields["genre"])} <= set(generator.genres)
+        and all(can.get(field, True) for field in fields)
+    }
+
+
+def seconds(duration_s: float) -> float:
+    """A length that was typed or sent.
+
+    Raises:
+        ValueError: no number, or beyond the limits of the page.
+    """
+    is_number = isinstance(duration_s, (int, float)) and not isinstance(duration_s, bool)
+    if not is_number or not MIN_DURATION_S <= duration_s <= MAX_DURATION_S:
+        limits = f"from {MIN_DURATION_S:g} to {MAX_DURATION_S:g} seconds"
+        raise ValueError(f"duration_s must be a number {limits}, got {duration_s!r:.80}")
+    return duration_s
 
 
 def whole(seed: int | float | str | None) -> int:
@@ -105,8 +138,7 @@ def checked(recipe: Recipe) -> Recipe:
     Raises:
         ValueError: too short, too long, or too many steps.
     """
-    if not MIN_DURATION_S <= recipe.duration_s <= MAX_DURATION_S:
-        raise ValueError(f"duration_s must be from {MIN_DURATION_S:g} to {MAX_DURATION_S:g} seconds, got {recipe.duration_s!r}")
+    seconds(recipe.duration_s)
     if len(recipe.steps) > MAX_STEPS:
         raise ValueError(f"A clip can be varied {MAX_STEPS} times in a row; this would be {len(recipe.steps)}.")
     return recipe
@@ -177,13 +209,18 @@ def recipe_of_query(values: Mapping[str, str], models: Models) -> Recipe:
     def pairs(name: str) -> list[tuple[str, str]]:
         return [(first, second) for first, _, second in (part.partition(":") for part in values.get(name, "").split(",") if part)]
 
+    def number(name: str, default: float) -> float:
+        try:
+            return float(values.get(name, default))
+        except ValueError:
+            raise ValueError(f"{name} must be a number, got {values[name]!r}") from None
+
     model = values.get("model") or models.generator(models.default).name
     try:
         recipe = Recipe(
             genre={name: float(weight or 1.0) for name, weight in pairs("genre")},
-            seed=int(values["seed"]), duration_s=float(values.get("duration_s", DEFAULT_DURATION_S)),
-            variation=float(values.get("variation", 1.0)),
-            tempo_bpm=float(values["tempo_bpm"]) if "tempo_bpm" in values else None, key=values.get("key"),
+            seed=whole(values["seed"]), duration_s=seconds(number("duration_s", DEFAULT_DURATION_S)),
+            variation=number("variation", 1.0), tempo_bpm=tempo(values.get("tempo_bpm")), key=values.get("key"),
             loop=values.get("loop") == "1", steps=tuple(VariationStep(float(a), int(s)) for a, s in pairs("steps")),
             model=model, revision=values.get("revision", ""),
         )  # fmt: skip

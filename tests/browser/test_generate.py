@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from genre_gan.clip import FORMATS
-from genre_gan.demo import music
+from genre_gan.demo import music, wishes
 from genre_gan.demo.wishes import title_of
 from genre_gan.recipe import Recipe
 from tests.browser import steps
@@ -57,7 +57,10 @@ def test_music_plays_and_is_drawn_heard_and_kept(open_page, address, size, schem
     assert steps.barriers(page) == []
     page.get_by_role("tab", name="How it works").click()
     page.wait_for_selector(f"#use code >> text={address.rstrip('/')}")  # in the snippets stands the page's own address
-    page.wait_for_function("document.querySelectorAll('#lesson figure img').length === 3")
+    page.wait_for_function("document.querySelectorAll('#lesson figure img').length === 5")
+    page.locator(".result > button").first.click()
+    page.wait_for_selector(".result table[tabindex]")
+    assert page.evaluate(steps.NAMELESS) == []
     assert steps.barriers(page) == [] and steps.fits_its_width(page)
 
 
@@ -108,6 +111,24 @@ def test_stop_ends_the_music_without_an_error_again_and_again(open_page, let_par
     page.click("#player .play")  # what there was of it can be heard
     page.wait_for_function(steps.IS_PLAYING)
     assert page.locator("#takes li").count() == 0
+
+
+def test_an_example_is_made_at_once_fills_the_form_and_sets_no_seed(open_page, models):
+    page = open_page()
+    examples = page.locator("#examples button")
+    assert examples.all_inner_texts() == list(wishes.examples(models))
+    examples.get_by_text("A jazz loop").click()
+    wait_for_takes(page, 1)
+    wait_until_made(page)
+    assert " · 100 beats a minute · loop · " in page.inner_text("#takes small")
+    assert page.get_attribute("#player .loop", "aria-pressed") == "true"
+    open_settings(page)
+    assert page.locator("#tempo").locator("input, textarea").input_value() == "100"
+    assert page.locator("#seed").locator("input, textarea").input_value() == ""
+    page.get_by_label("Make it a loop").uncheck()
+    generate(page, takes=2)
+    assert title(page).startswith("jazz, seed ") and len(set(steps.take_titles(page))) == 2
+    assert page.get_attribute("#player .loop", "aria-pressed") == "false"  # only what was made to loop does so by itself
 
 
 def test_what_cannot_be_made_is_refused_in_words(open_page, models):
@@ -216,6 +237,16 @@ def test_more_like_this_longer_and_in_another_genre(open_page):
     assert title(page) == "reggae, seed 7, varied" and page.evaluate("window.genreGan.shown().durationS") == 6
 
 
+def test_menus_stay_on_a_phone(open_page):
+    page = open_page("phone")
+    generate(page)
+    for name in ("More like this", "Same, in another genre", "Download"):
+        page.locator("#player summary", has_text=name).click()
+        box = page.locator("#player details[open] > div").bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+        page.keyboard.press("Escape")
+
+
 def test_downloads_have_names_and_tags(open_page, tmp_path):
     page = open_page()
     open_settings(page)
@@ -265,6 +296,17 @@ def test_a_link_makes_the_clip_again_elsewhere(open_page):
     other.reload()
     wait_until_made(other)
     assert other.locator("#takes li").count() == 1
+
+
+def test_a_link_can_be_copied_by_hand_where_the_clipboard_is_closed(open_page, address):
+    page, asked = open_page(), []
+    page.on("dialog", lambda dialog: (asked.append(dialog.default_value), dialog.dismiss()))
+    generate(page)
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.click("#player .share")
+    page.wait_for_function("document.querySelector('#player .share').textContent === 'Copy link'")
+    (link,) = asked
+    assert link.startswith(f"{address}?genre=blues:1&seed=")
 
 
 def test_a_broken_link_is_explained(open_page, address):

@@ -77,7 +77,7 @@ window.genreGan = (() => {
       return;
     }
     const step = 4 * scale, middle = canvas.height / 2;
-    pen.fillStyle = clip.colour;
+    pen.fillStyle = getComputedStyle(canvas).color;
     for (let x = 0; x < canvas.width; x += step) {
       const [from, to] = [x, x + step].map((at) => Math.floor((at / canvas.width) * clip.n_columns));
       const peak = Math.max(0, ...clip.peaks.subarray(from, Math.max(from + 1, to)));

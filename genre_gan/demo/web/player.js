@@ -5,7 +5,7 @@ const find = (selector) => element.querySelector(selector);
 const [audio, canvas, seek, playhead] = ['audio', 'canvas', '.seek', '.playhead'].map(find);
 let shown = null; // the clip
 let view = 'spectrogram';
-let isLooped = false;
+let isLooped = false, wantsLoop = false; // what was made to loop does; the rest as the visitor wants
 let context = null;
 let stream = null; // while a clip comes: its output, how many pieces are scheduled, and when it begins and ends on the context's clock
 let job = null; // what was asked last: when, what for, whether it goes on, its number, and the number after which it comes
@@ -68,7 +68,7 @@ function load() {
 
 function setLoop(wanted) {
   const wasPlaying = isPlaying();
-  isLooped = wanted;
+  isLooped = wantsLoop = wanted;
   find('.loop').setAttribute('aria-pressed', isLooped);
   if (!shown?.done || stream) return;
   load();
@@ -90,7 +90,7 @@ function open(clip, wantsSound) {
     find('.pitches').append(label);
   }
   element.style.setProperty('--genre', clip.colour);
-  if (clip.is_loop) isLooped = true; // what was made to loop does
+  isLooped = wantsLoop || clip.is_loop;
   find('.loop').setAttribute('aria-pressed', isLooped);
   seek.disabled = true;
   find('.play').disabled = true;
@@ -235,9 +235,13 @@ find('.actions').addEventListener('click', ({ target }) => {
   if (download) trigger('download', { recipe: shown.recipe, format: download });
 });
 find('.share').addEventListener('click', async ({ currentTarget }) => {
+  // The address is the whole recipe, so that it outlives the server; what gr.DeepLinkButton makes points to a file of the server's.
   const address = `${location.origin}${location.pathname}?${shown.query}`;
-  await navigator.clipboard?.writeText(address).catch(() => {});
-  currentTarget.dataset.address = address;
+  try {
+    await navigator.clipboard.writeText(address);
+  } catch {
+    return prompt('Copy this link:', address); // the clipboard is closed to pages that come over plain HTTP
+  }
   currentTarget.textContent = 'Link copied';
   setTimeout(() => (currentTarget.textContent = 'Copy link'), 2000);
 });

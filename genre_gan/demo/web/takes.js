@@ -1,4 +1,5 @@
 // The list of takes. The browser keeps it; the server gets recipes only when a take is played again, compared or downloaded.
+// @gr.render would draw it on the server, which would have to be asked again for every star, name and deletion.
 const { events } = window.genreGan;
 const find = (selector) => element.querySelector(selector);
 let ticked = []; // ids, at most two
