@@ -150,13 +150,14 @@ def test_degraded_copies_are_finite_and_about_as_long():
 def test_scores_by_hand():
     segments = Segments(np.array([0, 0, 1, 2]), np.zeros(4, int), np.array([10, 30, 10, 10]))
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.1, 0.9]])
-    scores = track_scores(probabilities, segments, np.array([0, 1, 1]))
+    scores, confusion = track_scores(probabilities, segments, np.array([0, 1, 1]))
     by_track = pool_slices(probabilities[:2], np.array([10, 30]), np.zeros(2, int), agreement=0.0)
     odds = np.exp((np.log(9.0) - 3.0 * np.log(4.0)) / 4.0)  # the longer slice counts three times
     assert by_track[0, 0] / by_track[0, 1] == pytest.approx(odds)
     surer = pool_slices(probabilities[:2], np.array([10, 30]), np.zeros(2, int), agreement=1.0)[0]
     assert surer[0] / surer[1] == pytest.approx(odds**2)
-    assert scores["segment_accuracy"] == 0.75
+    assert scores["segment_accuracy"] == 0.75 and confusion.tolist() == [[0, 1], [0, 2]]
+    assert scores["loss"] == pytest.approx(-np.log([0.9, 0.2, 0.7, 0.9]).mean())
     assert scores["track_accuracy"] == pytest.approx(2 / 3) and scores["balanced_track_accuracy"] == 0.5
     assert balanced(np.array([True, False, True]), np.array([0, 0, 1])) == 0.75
     assert reliability(np.array([[0.95, 0.05], [0.05, 0.95]]), np.array([0, 0])) == [(0.95, 0.5, 1.0)]

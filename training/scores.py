@@ -15,25 +15,34 @@ def check_genres(genres: tuple[str, ...]) -> None:
         raise DataError(f"a classifier tells genres apart, and the data has only one genre: {', '.join(genres)}")
 
 
-def track_scores(probabilities: np.ndarray, segments: Segments, truth: np.ndarray, agreement: float = 0.0) -> dict[str, float]:
-    """Accuracy by slice, by track, and by track balanced over the genres found.
+def track_scores(
+    probabilities: np.ndarray, segments: Segments, truth: np.ndarray, agreement: float = 0.0
+) -> tuple[dict[str, float], np.ndarray]:
+    """Cross-entropy and accuracy by slice, accuracy by track, and by track balanced over the genres found.
 
     Args:
         probabilities: of each slice [shape=(n, n_genres)].
         segments: the slices.
         truth: genre id of each track of the store.
         agreement: of `pool_slices`.
+
+    Returns:
+        The scores, and the confusion matrix: `[i, j]` counts tracks of genre i named genre j [shape=(n_genres, n_genres)].
     """
     tracks, position = np.unique(segments.track, return_inverse=True)
-    genre_ids = truth[tracks]
-    hits = pool_slices(probabilities, segments.n_frames, position, agreement).argmax(1) == genre_ids
-    return {
-        "segment_accuracy": float((probabilities.argmax(1) == truth[segments.track]).mean()),
-        "track_accuracy": float(hits.mean()),
-        "balanced_track_accuracy": balanced(hits, genre_ids),
+    of_slices, genre_ids = truth[segments.track], truth[tracks]
+    named = pool_slices(probabilities, segments.n_frames, position, agreement).argmax(1)
+    confusion = np.zeros((probabilities.shape[1],) * 2, np.int64)
+    np.add.at(confusion, (genre_ids, named), 1)
+    scores = {
+        "loss": float(-np.log(probabilities[np.arange(len(segments)), of_slices] + 1e-9).mean()),
+        "segment_accuracy": float((probabilities.argmax(1) == of_slices).mean()),
+        "track_accuracy": float((named == genre_ids).mean()),
+        "balanced_track_accuracy": balanced(named == genre_ids, genre_ids),
         "n_segments": len(segments),
         "n_tracks": len(tracks),
     }
+    return scores, confusion
 
 
 def balanced(hits: np.ndarray, genre_ids: np.ndarray, counts: np.ndarray | None = None) -> float:

@@ -3,10 +3,11 @@
     accelerate launch training/train_cgan.py --data path/to/genres --mixed-precision bf16 --output-dir runs/mel
     python training/train_cgan.py --data path/to/genres --model fcn --segment-s 4 --output-dir runs/fcn
     python training/train_cgan.py --data path/to/genres --model cnn --whole-track --output-dir runs/cnn
-    python training/train_cgan.py --data path/to/genres --model fcn --genres blues --output-dir runs/blues
+    python training/train_cgan.py --data path/to/genres --model fcn --split artist --learn-genres blues --output-dir runs/blues
     python training/train_cgan.py --data path/to/genres --output-dir runs/mel --resume
 
-`mel` holds out whole artists (`--split artist`), so that it can be measured on music that it never heard.
+`--split artist` holds out whole artists, so that a model can be measured on music that it never heard. Without it `fcn` and `cnn`
+learn from all tracks.
 
 `accelerate launch` finds all GPUs of a host. Without GPUs torchrun starts several processes; on several hosts the same line runs
 on each, RANK being 0 on the one that HOST names, which also writes the results:
@@ -29,11 +30,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
 
+import numpy as np
 import torch
 
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.latents import LatentStore
 from genre_gan.data.splits import Split, split_tracks
+from genre_gan.data.tracks import DataError
 from genre_gan.features import FeatureConfig
 from genre_gan.models.codec import Codec, CodecConfig
 from genre_gan.models.projected import MusiCNNOfLatents
@@ -46,7 +49,7 @@ from training.trainer import Trainer
 from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask
 
 DEFAULTS = {  # of the options whose best value depends on the model
-    "mel": {"batch_size": 16, "learning_rate": 2e-3},
+    "mel": {"batch_size": 16, "learning_rate": 2e-3, "split": "track"},
     "fcn": {"batch_size": 64, "learning_rate": 2e-4},
     "cnn": {"batch_size": 64, "learning_rate": 2e-4},
 }
@@ -59,6 +62,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--model", choices=("mel", *MODELS), default="mel", help="(default: %(default)s)")
     model.add_argument("--width", type=positive_int, default=256, help="of G's layers (default: %(default)s)")
     model.add_argument("--learning-rate", type=float, help="(default: 0.002 for mel, else 0.0002)")
+    parser.set_defaults(split=None)
     mel = parser.add_argument_group("mel alone")
     mel.add_argument("--widths", type=positive_int, nargs=4, default=[256, 256, 160, 96], metavar="N",
                      help="channels of G's levels, from the coarsest (default: 256 256 160 96)")
@@ -72,13 +76,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     length.add_argument("--segment-s", type=float, default=4.0, help="length of a slice in seconds (default: %(default)s)")
     length.add_argument("--whole-track", action="store_true", help=f"{WHOLE_TRACK_S:g} s; shorter tracks end in silence")
     add_streaming_argument(waveform)
+    waveform.add_argument("--learn-genres", nargs="+", metavar="GENRE",
+                          help="of the training side learn these alone; --genres would split the tracks anew")
     waveform.add_argument("--latent-dim", type=positive_int, default=100, help="size of z (default: %(default)s)")
     waveform.add_argument("--output-activation", choices=ACTIVATIONS, default="none", help="(default: %(default)s)")
     args = parser.parse_args(argv)
     if args.segment_s < 1.0:
         parser.error(f"--segment-s must be at least 1, got {args.segment_s:g}")
-    if args.streaming and args.model == "mel":
-        parser.error("--streaming is for --model fcn and cnn")
+    if args.model == "mel" and (args.streaming or args.learn_genres):
+        parser.error("--streaming and --learn-genres are for --model fcn and cnn")
+    if args.streaming and (args.split or args.learn_genres):
+        parser.error("--streaming learns all that comes: leave --split and --learn-genres out")
+    if args.model != "mel" and args.split == "segment":
+        parser.error("--split segment is the classifier's: GANs beside it learn from all tracks, without --split")
     if args.compile and args.model == "mel":  # torch says so only at the first step
         parser.error("--compile is for --model fcn and cnn: the penalty of mel takes gradients of gradients, which it lacks")
     if any(frames % 8 for frames in args.crop_frames) or args.crop_frames[0] < args.crop_frames[1]:
@@ -89,10 +99,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def training_side(store: FeatureStore, args: argparse.Namespace) -> tuple[FeatureStore, Split | None]:
+    """The tracks to learn from, long enough for a slice: all where no split is asked for. And the split."""
+    split = split_tracks(store.tracks, args.split, seed=args.seed) if args.split else None
+    tracks = np.unique(store.segments(None if split is None else split.train).track)
+    if args.learn_genres:
+        tracks = tracks[np.isin(np.array(store.tracks.genre_names)[tracks], args.learn_genres)]
+        if len(tracks) == 0:
+            raise DataError(f"--learn-genres {' '.join(args.learn_genres)}: the training side has no track as long as a slice")
+    return FeatureStore(store.tracks.select(tracks), store.config, args.cache_dir), split
+
+
 def train_waveform(args: argparse.Namespace) -> None:
     segment_s = WHOLE_TRACK_S if args.whole_track else args.segment_s
     config = FeatureConfig("waveform", segment_s=segment_s, min_segment_s=1.0 if args.whole_track else None)
-    store = None if args.streaming else load_features(args, config)
+    store, split = (None, None) if args.streaming else training_side(load_features(args, config), args)
     trainer = Trainer(args, "cgan", store)
     if store is None:
         stream = trainer.open_stream(config)
@@ -102,7 +123,7 @@ def train_waveform(args: argparse.Namespace) -> None:
         genres, loader = store.tracks.genres, trainer.loader(slices)
     task = WaveformGANTask(trainer, genres, loader)
     trainer.fit(task)
-    task.trained.generator.training_record = trainer.record(loader, store)
+    task.trained.generator.training_record = trainer.record(loader, store) | ({"split": split.summary()} if split else {})
     trainer.finish(task.trained.save_pretrained)
 
 

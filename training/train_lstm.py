@@ -35,7 +35,8 @@ from genre_gan.models.classifier import POOLINGS, GenreLSTM, LSTMConfig
 from genre_gan.models.musicnn import MusiCNN
 from training import linear_probe
 from training.arguments import add_common_arguments, positive_int, run_script
-from training.batches import Batch, Slices, load_features, split_store
+from training.batches import Batch, Slices, load_features, pick, split_store
+from training.generated import add_generated, add_generated_arguments
 from training.launch import is_main_process
 from training.scores import check_genres, track_scores
 from training.trainer import Task, Trainer
@@ -64,6 +65,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--learning-rate", type=float, help="(default: 0.001 for adam, 0.01 for sgd)")
     model.add_argument("--weight-decay", type=float, default=0.0, help="(default: %(default)s)")
     model.add_argument("--label-smoothing", type=float, default=0.0, help="(default: %(default)s)")
+    model.add_argument("--slice-step", type=positive_int, default=1, metavar="N",
+                       help="train on every N-th slice of a track alone (default: %(default)s)")
+    model.add_argument("--fold", type=int, help="which fold validates (default: --seed)")
+    add_generated_arguments(parser)
     shipped = parser.add_argument_group("linear probe")
     shipped.add_argument("--preset", choices=("shipped",), help="make what ships; the LSTM's options do not count")
     shipped.add_argument("--extra-data", action="append", default=[], metavar="SOURCE", help="labelled music that counts little; "
@@ -158,14 +163,18 @@ class LSTMTask(Task):
 
     def preview(self, folder: Path) -> dict[str, float]:
         """Accuracy on the validation side."""
-        scores = evaluate(self.trained, self.store, self.sides.valid)
+        scores, _ = evaluate(self.trained, self.store, self.sides.valid)
         write_bytes(folder / "scores.json", json.dumps(scores, indent=2).encode())
-        return {"valid accuracy": scores["track_accuracy"], "valid accuracy by slice": scores["segment_accuracy"]}
+        return {
+            "valid loss": scores["loss"],
+            "valid accuracy": scores["track_accuracy"],
+            "valid accuracy by slice": scores["segment_accuracy"],
+        }
 
 
 @torch.inference_mode()
-def evaluate(model: GenreLSTM, store: FeatureStore, segments: Segments) -> dict[str, float]:
-    """Accuracy by slice, by track, and by track balanced over genres."""
+def evaluate(model: GenreLSTM, store: FeatureStore, segments: Segments) -> tuple[dict[str, float], np.ndarray]:
+    """The `track_scores` of some slices."""
     model.eval()
     device = next(model.parameters()).device
     genre_id = {genre: i for i, genre in enumerate(model.config.genres)}
@@ -187,16 +196,31 @@ def train(args: argparse.Namespace) -> None:
         return
     store = load_features(args, feature_config(args))
     check_genres(store.tracks.genres)
-    trainer = Trainer(args, "lstm", store)
-    split, train_segments, valid_segments = split_store(store, args.split, args.seed)
-    task = LSTMTask(trainer, store, Sides(train_segments, valid_segments))
+    fold = args.seed if args.fold is None else args.fold
+    split, train_segments, valid_segments = split_store(store, args.split, fold)
+    train_segments, all_tracks = pick(train_segments, every_nth(train_segments.track, args.slice_step)), store
+    if args.generated:
+        all_tracks, train_segments = add_generated(args, store, split, train_segments, fold)
+    sides = Sides(train_segments, valid_segments)
+    trainer = Trainer(args, "lstm", all_tracks)
+    task = LSTMTask(trainer, all_tracks, sides)
     trainer.fit(task)
     if trainer.is_main:
-        scores = evaluate(task.trained, store, valid_segments)
-        trainer.say(f"{split.summary()}: accuracy {scores['track_accuracy']:.3f} by track")
-        task.trained.training_record = trainer.record(task.loader, store, split) | {"valid": scores}
-        write_bytes(args.output_dir / "result.json", json.dumps(task.trained.training_record, indent=2).encode())
+        (on_train, _), (on_valid, confusion) = (evaluate(task.trained, all_tracks, side) for side in (sides.train, sides.valid))
+        trainer.say(f"{split.summary()}: accuracy {on_valid['track_accuracy']:.3f} by track")
+        record = trainer.record(task.loader, store, split) | {"fold": fold, "generated": args.generated, "valid": on_valid}
+        task.trained.training_record = record
+        n_generated = int((sides.train.track >= len(store.tracks)).sum())
+        result = record | {"train": on_train, "n_generated_slices": n_generated, "confusion": confusion.tolist()}
+        write_bytes(args.output_dir / "result.json", json.dumps(result, indent=2).encode())
     trainer.finish(task.trained.save_pretrained)
+
+
+def every_nth(tracks: np.ndarray, n: int) -> np.ndarray:
+    """Indices of every n-th slice of each track, from its first on; `tracks` [shape=(n_slices,)] are those of the slices."""
+    order = np.argsort(tracks, kind="stable")
+    rank = np.arange(len(tracks)) - np.searchsorted(tracks[order], tracks[order])
+    return np.sort(order[rank % n == 0])
 
 
 def main(argv: list[str] | None = None) -> None:

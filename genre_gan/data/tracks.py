@@ -94,6 +94,10 @@ class TrackSet(Sequence):
     def select(self, indices: Iterable[int]) -> TrackSet:
         return TrackSet([self._rows[int(index)] for index in indices], self.skipped, self.remarks)
 
+    def joined(self, rows: Iterable[Row]) -> TrackSet:
+        """These tracks and, behind them, more."""
+        return TrackSet([*self._rows, *rows], self.skipped, self.remarks)
+
     @property
     def genres(self) -> tuple[str, ...]:
         """The genres that occur: GTZAN's in their order, then others by name."""

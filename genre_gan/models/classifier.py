@@ -178,12 +178,14 @@ class GenreLSTM(GenreNetwork):
         return self.dropout((weights[..., None] * outputs).sum(1))
 
     def _read(self, x: Tensor, n_frames: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Outputs of all steps, and which are padding; packed, so that the backward direction starts at a sequence's end."""
+        """Outputs of all steps, and which are padding; packed where the backward direction must start at a sequence's end."""
         if n_frames is None:
             return self.lstm(x)[0], torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+        padding = torch.arange(x.shape[1], device=x.device)[None] >= n_frames[:, None].to(x.device)
+        if not self.config.bidirectional:  # what comes before the padding does not know of it, and packing is slow
+            return self.lstm(x)[0], padding
         packed = pack_padded_sequence(x, n_frames.cpu(), batch_first=True, enforce_sorted=False)
-        outputs, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.shape[1])
-        return outputs, torch.arange(x.shape[1], device=x.device)[None] >= n_frames[:, None].to(x.device)
+        return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.shape[1])[0], padding
 
 
 class LinearProbe(GenreNetwork):

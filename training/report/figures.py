@@ -1,0 +1,107 @@
+"""The figures of the report's experiments: learning curves, the GANs' losses and logits, confusion matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from genre_gan.plots import save_figure
+from training.report.rows import PROTOCOLS
+
+Results = Mapping[tuple[str, str], Sequence[dict[str, Any]]]  # by name and protocol
+SEGMENTED = ("LSTM_ADAM_50_segment", "LSTM_ADAM_50_segment (enlarged set)")
+ACCURACY, LOSS = ("train accuracy", "valid accuracy by slice"), ("loss", "valid loss")
+CURVES = {  # the report's figures: title, rows, what is drawn of training and of validation
+    5: ("accuracy without segmenting", ("LSTM_SGD_50no_segment", "LSTM_ADAM_50_no_segment"), ACCURACY),
+    6: ("accuracy after segmenting", SEGMENTED, ACCURACY),
+    7: ("loss after segmenting", SEGMENTED, LOSS),
+    8: (
+        "accuracy after adding generated data",
+        ("LSTM_CNN_GAN_segment", "LSTM_FCN_GAN_segment", "LSTM2_FCN_4S_GAN_segment"),
+        ACCURACY,
+    ),
+}
+CONFUSIONS = (SEGMENTED[1], "LSTM2_FCN_4S_GAN_segment")
+
+
+def write_figures(folder: Path, classifiers: Results, gans: Results) -> dict[str, str]:
+    """Draw what there are runs for; the files' names, and what to call each."""
+    figures = {}
+    for number, (title, names, drawn) in CURVES.items():
+        if any((name, protocol) in classifiers for name in names for protocol in PROTOCOLS):
+            figures[f"report-figure{number}.png"] = (f"Figure {number}: {title}", _curves(classifiers, names, drawn))
+    if gans:
+        figures["report-gans.png"] = ("Losses and logits of the GANs", _gan_figure(gans))
+    shown = [(name, protocol) for name in CONFUSIONS for protocol in PROTOCOLS if (name, protocol) in classifiers]
+    if shown:
+        figures["report-confusion.png"] = ("Confusion matrices, tracks of all seeds together", _confusions(classifiers, shown))
+    for name, (_, figure) in figures.items():
+        save_figure(figure, folder / name)
+    return {name: title for name, (title, _) in figures.items()}
+
+
+def _figure(n_columns: int, n_rows: int = 1, width: float = 5.0, height: float = 3.6) -> tuple[Figure, np.ndarray]:
+    figure = Figure(figsize=(width * n_columns, height * n_rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(n_rows, n_columns, squeeze=False)
+
+
+def _draw(axes: Axes, runs: Sequence[dict[str, Any]], key: str, label: str, style: str, colour: str) -> None:
+    """The mean over the runs of one number over the epochs, which not every point has."""
+    points = [[(point["epoch"], point[key]) for point in run["curve"] if key in point] for run in runs]
+    n_points = min(map(len, points))
+    epochs, values = np.mean([run[:n_points] for run in points], 0).T
+    axes.plot(epochs, values, style, color=colour, label=label)
+
+
+def _finish(axes: Axes, **settings: str) -> None:
+    axes.set(xlabel="epoch", **settings)
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend(fontsize=6)
+
+
+def _curves(results: Results, names: Sequence[str], drawn: tuple[str, str]) -> Figure:
+    figure, panels = _figure(len(PROTOCOLS))
+    for axes, protocol in zip(panels[0], PROTOCOLS, strict=True):
+        for colour, name in enumerate(names):
+            if (name, protocol) in results:
+                for key, side, style in zip(drawn, ("train", "valid"), ("--", "-"), strict=True):
+                    _draw(axes, results[name, protocol], key, f"{name}, {side}", style, f"C{colour}")
+        _finish(axes, title=protocol, ylabel="loss" if drawn == LOSS else "accuracy by slice")
+    return figure
+
+
+def _gan_figure(gans: Results) -> Figure:
+    figure, panels = _figure(2)
+    for colour, name in enumerate(("cnn", "fcn", "fcn-4s")):
+        runs = gans.get((name, "artist")) or gans.get((name, "segment")) or ()
+        for axes, keys in zip(panels[0], (("loss G", "loss D"), ("logit real", "logit fake")), strict=True):
+            for key, style in zip(keys, ("-", "--"), strict=True):
+                if runs:
+                    _draw(axes, runs, key, f"{name}, {key}", style, f"C{colour}")
+    for axes, label in zip(panels[0], ("loss", "mean logit of D"), strict=True):
+        _finish(axes, ylabel=label)
+    return figure
+
+
+def _confusions(results: Results, shown: Sequence[tuple[str, str]]) -> Figure:
+    figure, panels = _figure(2, -(-len(shown) // 2), 4.6, 4.4)
+    for axes, (name, protocol) in zip(panels.flat, shown, strict=False):
+        runs = results[name, protocol]
+        counts, genres = np.sum([run["confusion"] for run in runs], 0), list(runs[0]["tracks_per_genre"])
+        axes.imshow(counts / np.maximum(counts.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+        for (i, j), count in np.ndenumerate(counts):
+            if count:
+                axes.text(j, i, str(count), ha="center", va="center", fontsize=6)
+        axes.set_xticks(range(len(genres)), genres, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(genres)), genres, fontsize=7)
+        axes.set_title(f"{name}: {protocol}", fontsize=8)
+        axes.set(xlabel="named", ylabel="true")
+    return figure

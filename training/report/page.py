@@ -1,0 +1,133 @@
+"""The page of the report's experiments, from what the runs gave: its tables."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genre_gan.files import write_bytes
+from training.report.figures import write_figures
+from training.report.rows import GAN_EPOCHS, GROUPS, PROTOCOLS, ROWS, Row
+
+Results = Mapping[tuple[str, str], Sequence[dict[str, Any]]]  # by name and protocol
+HEADING = f"""# The report's experiments, repeated
+
+    python training/reproduce.py --data path/to/gtzan
+
+Each classifier was trained by `train_lstm.py`, each GAN by `train_cgan.py`; every run is a line in `runs.jsonl`, with its
+command. The report's classifiers have 50 or 100 epochs, its GANs {GAN_EPOCHS}. **Rows of fewer say so in bold**: they were made
+with `--scale` or `--gan-scale` under 1, and may not be compared with rows of more. Mean ± standard deviation over the seeds.
+
+`segment` is the report's protocol: slices split at random, so that slices of one track stand on both sides, and GANs that learned
+from all tracks. `artist`: no artist on both sides (five folds by scikit-learn's `StratifiedGroupKFold`, fewer where a genre has
+fewer artists; seed k validates on fold k), faulty and repeated tracks left out, and GANs that learned from the training side
+alone. "Train" is the accuracy by slice on what was trained on, generated slices included, "loss" the cross-entropy there, "valid"
+the accuracy by slice; "balanced" is the mean over genres of each one's accuracy by track."""
+GENERATORS = """After the last epoch. A discriminator wins where its logits on real and on generated slices are far apart: then
+the loss of G rises and that of D goes to 0, which the report took for a good fit. Flatness is 0 for a tone and 1 for white noise;
+spectra are the mean mel spectra of five clips of each genre, without their level."""
+
+
+def write_page(folder: Path, results: Sequence[dict[str, Any]]) -> Path:
+    """Write `folder`/report.md and its pictures; the path of the page."""
+    classifiers = longest((result for result in results if "row" in result), "row")
+    gans = longest((result for result in results if "generator" in result), "generator")
+    parts = [HEADING]
+    for group, title in GROUPS.items():
+        rows = [row for row in ROWS if row.group == group and any((row.name, protocol) in classifiers for protocol in PROTOCOLS)]
+        if rows:
+            parts += [f"## {title}", _data_line(rows, classifiers), _table(rows, classifiers)]
+    if gans:
+        parts += ["## The generators", GENERATORS, _gan_table(gans)]
+    parts += [f"## {title}\n\n![{title}]({name})" for name, title in write_figures(folder, classifiers, gans).items()]
+    page = folder / "report.md"
+    write_bytes(page, ("\n\n".join(parts) + "\n").encode())
+    return page
+
+
+def longest(results: Iterable[dict[str, Any]], kind: str) -> Results:
+    """The results by name and protocol; of each those of the most epochs alone, so that means are of runs that are alike."""
+    found = defaultdict(list)
+    for result in results:
+        found[result[kind], result["protocol"]].append(result)
+    alike = {}
+    for key, runs in found.items():
+        most = max(_epochs(run) for run in runs)
+        alike[key] = [run for run in runs if _epochs(run) == most]
+    return alike
+
+
+def _epochs(result: Mapping[str, Any]) -> tuple[int, int]:
+    return result.get("gan_epochs") or 0, result["epochs"]
+
+
+def _data_line(rows: Sequence[Row], results: Results) -> str:
+    """Which data the runs of a table had, and how they were split."""
+    runs = [run for row in rows for protocol in PROTOCOLS for run in results.get((row.name, protocol), ())]
+    data = sorted({" + ".join(run["data"]) for run in runs})
+    splits = {run["protocol"]: run["split"] for run in sorted(runs, key=lambda run: -run["seed"])}
+    return f"Data: {'; '.join(data)}. Splits of seed 0: " + ". ".join(splits[name] for name in PROTOCOLS if name in splits) + "."
+
+
+def _mean(values: Iterable[float], digits: int = 3) -> str:
+    values = list(values)
+    if not values:
+        return ""
+    return f"{np.mean(values):.{digits}f}" + (f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else "")
+
+
+def _markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *lines))
+
+
+def _of(done: int, full: int) -> str:
+    return str(done) if done >= full else f"**{done} of {full}**"
+
+
+def _epochs_cell(row: Row, runs: Sequence[dict[str, Any]]) -> str:
+    """Such as "100, GAN **5 of 500**"; one entry where the protocols had the same."""
+    cells = []
+    for gan_epochs, epochs in sorted({_epochs(run) for run in runs}):
+        cells.append(_of(epochs, row.epochs) + (f", GAN {_of(gan_epochs, GAN_EPOCHS)}" if gan_epochs else ""))
+    return " / ".join(cells)
+
+
+def _table(rows: Sequence[Row], results: Results) -> str:
+    with_report = any(row.report for row in rows)
+    protocols = [protocol for protocol in PROTOCOLS if any((row.name, protocol) in results for row in rows)]
+    header = ["model", "runs", "epochs"] + (["report: loss", "report: train", "report: valid"] if with_report else [])
+    for protocol in protocols:
+        header += [f"{protocol}: {name}" for name in ("loss", "train", "valid")]
+        header += [] if protocol == "segment" else [f"{protocol}: valid by track", f"{protocol}: balanced"]
+    lines = []
+    for row in rows:
+        done = {protocol: results.get((row.name, protocol), ()) for protocol in protocols}
+        cells = [row.name, "+".join(str(len(done[protocol])) for protocol in protocols)]
+        cells.append(_epochs_cell(row, [run for runs in done.values() for run in runs]))
+        if with_report:
+            cells += [f"{value:g}" for value in row.report] if row.report else [""] * 3
+        for protocol in protocols:
+            cells += [_mean(run["train"][key] for run in done[protocol]) for key in ("loss", "segment_accuracy")]
+            keys = ("segment_accuracy", "track_accuracy", "balanced_track_accuracy")[: 1 if protocol == "segment" else 3]
+            cells += [_mean(run["valid"][key] for run in done[protocol]) for key in keys]
+        lines.append(cells)
+    return _markdown(header, lines)
+
+
+def _gan_table(gans: Results) -> str:
+    header = ["generator", "learned from", "runs", "epochs", "loss D", "loss G", "logit on real", "logit on generated"]
+    header += ["flatness of real", "flatness of generated", "spectrum apart from real, dB", "the same for blues, dB"]
+    lines = []
+    for (name, protocol), runs in sorted(gans.items(), key=lambda item: (item[0][0], PROTOCOLS.index(item[0][1]))):
+        cells = [name, "all tracks" if protocol == "segment" else "training side", str(len(runs))]
+        cells.append(_of(runs[0]["epochs"], GAN_EPOCHS))
+        cells += [_mean((run["curve"][-1][key] for run in runs), 2) for key in ("loss D", "loss G", "logit real", "logit fake")]
+        for key, digits in (("real flatness", 4), ("flatness", 4), ("spectrum distance dB", 1)):
+            cells.append(_mean((np.mean([genre[key] for genre in run["sound"].values()]) for run in runs), digits))
+        cells.append(_mean((run["sound"]["blues"]["spectrum distance dB"] for run in runs if "blues" in run["sound"]), 1))
+        lines.append(cells)
+    return _markdown(header, lines)
