@@ -124,7 +124,7 @@ def test_a_waveform_gan_learns_from_the_training_side_alone_where_a_split_is_nam
 
 @pytest.mark.parametrize(("words", "message"), [
     (["--model", "fcn", "--split", "segment"], "GANs beside it learn from all tracks"),
-    (["--learn-genres", "blues"], "are for --model fcn and cnn"),
+    (["--learn-genres", "blues"], "--learn-genres is for --model fcn and cnn"),
     (["--model", "fcn", "--streaming", "--split", "artist"], "learns all that comes"),
 ])  # fmt: skip
 def test_splits_that_a_gan_cannot_have_are_refused(words, message, capsys):

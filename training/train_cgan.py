@@ -83,8 +83,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.segment_s < 1.0:
         parser.error(f"--segment-s must be at least 1, got {args.segment_s:g}")
-    if args.model == "mel" and (args.streaming or args.learn_genres):
-        parser.error("--streaming and --learn-genres are for --model fcn and cnn")
+    for option in ("streaming", "learn_genres"):
+        if args.model == "mel" and getattr(args, option):
+            parser.error(f"--{option.replace('_', '-')} is for --model fcn and cnn")
     if args.streaming and (args.split or args.learn_genres):
         parser.error("--streaming learns all that comes: leave --split and --learn-genres out")
     if args.model != "mel" and args.split == "segment":
