@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from genre_gan.features import FeatureConfig, FeatureExtractor
+from genre_gan.features import FeatureConfig, FeatureExtractor, mel_filters, mel_frequencies
 from tests.conftest import synthesize
 
 
@@ -43,3 +43,12 @@ def test_features_equal_librosas(name, n_samples):
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         FeatureConfig(**settings)
+
+
+@pytest.mark.parametrize("htk", [False, True])
+@pytest.mark.parametrize(("sample_rate_hz", "n_fft", "n_mels"), [(8_000, 512, 40), (16_000, 512, 96), (22_050, 2048, 128)])
+def test_mel_filters_are_librosas_to_the_last_bit(sample_rate_hz, n_fft, n_mels, htk):
+    config = FeatureConfig("log-mel", sample_rate_hz, n_fft=n_fft, hop_length=256, n_mels=n_mels, htk=htk)
+    theirs = librosa.filters.mel(sr=sample_rate_hz, n_fft=n_fft, n_mels=n_mels, htk=htk)
+    assert np.array_equal(mel_filters(config).numpy(), theirs)
+    assert np.allclose(mel_frequencies(7, 900.0, htk), librosa.mel_frequencies(7, fmin=0.0, fmax=900.0, htk=htk))

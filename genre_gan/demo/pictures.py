@@ -14,6 +14,7 @@ import matplotlib
 import numpy as np
 
 from genre_gan.classify import TimelinePoint
+from genre_gan.features import mel_frequencies
 from genre_gan.plots import MAX_COLUMNS, Spectrogram, spectrogram_of
 from genre_gan.wording import clock
 
@@ -50,9 +51,7 @@ class GrowingSpectrogram:
 
 def pitch_labels(sample_rate_hz: int, n_mels: int = 96) -> dict[str, float]:
     """Frequencies and where they lie on a spectrogram, from 0, its top, to 1."""
-    from librosa import mel_frequencies
-
-    centres_hz = mel_frequencies(n_mels + 2, fmin=0.0, fmax=sample_rate_hz / 2)[1:-1]
+    centres_hz = mel_frequencies(n_mels + 2, sample_rate_hz / 2)[1:-1]
     shown = [hz for hz in TICKS_HZ if hz < centres_hz[-1]]
     return {f"{hz} Hz": float(1.0 - (np.interp(hz, centres_hz, np.arange(n_mels)) + 0.5) / n_mels) for hz in shown}
 
