@@ -215,14 +215,6 @@ def test_a_longer_run_takes_the_place_of_a_shorter_one_and_means_are_of_equal_on
     assert "| LSTM_FCN_GAN_segment | 1 | 100, GAN 500 | 0.8621 | 0.837 | 0.48 | 1.000 | 0.333 | 0.333 | 0.333 | 0.333 |" in page
 
 
-def test_a_row_is_run_again_with_a_generator_of_more_steps_and_the_page_tells_them(tmp_path):
-    runs = Runs(tmp_path / "runs.jsonl")
-    runs.add(line(100) | {"row": "a quarter generated", "generator_steps": 2000})
-    assert runs.has(runs.results[0]) and not runs.has(runs.results[0] | {"generator_steps": 3000})
-    page = write_page(tmp_path, runs.results).read_text()
-    assert "Data: music. Splits of seed 0: artist split. The generator had 2000 steps of training." in page
-
-
 def test_rows_name_what_the_scripts_take():
     for row in reproduce.ROWS:
         assert isinstance(row, Row) and train_lstm.parse_args([*row.options.split(), "--output-dir", "run"])

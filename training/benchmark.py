@@ -5,8 +5,9 @@
     python training/benchmark.py --only features generation --threads 2
 
 On one thread, the default, times are processor times of this process: other programs' load hardly changes them, and on an
-idle machine they are what a clock shows. On more threads they are what the clock shows. What is compared is measured in turns
-within one run. Music, where some is needed, is made of tones, so that nothing has to be downloaded.
+idle machine they are what a clock shows. On more threads they are what the clock shows, and those of the page in a browser always
+are. What is compared is measured in turns within one run. Music, where some is needed, is made of tones, so that nothing has to
+be downloaded.
 """
 
 from __future__ import annotations
@@ -15,11 +16,8 @@ import argparse
 import json
 import os
 import platform
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -27,7 +25,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
@@ -38,6 +35,7 @@ from genre_gan.files import write_bytes
 from genre_gan.hub import packaged_weights
 from genre_gan.pretrained import CONFIG_NAME, read_config
 from training.arguments import positive_int, run_script
+from training.benchmark_page import measure_page, running_app
 from training.benchmark_training import measure_memory, measure_training
 from training.stopwatch import Row, seconds, tones
 
@@ -126,7 +124,8 @@ def measure_start() -> Iterator[Row]:
     note = f"{package_s:.2f} s against {numpy_s:.2f} s for numpy alone and {torch_s:.2f} s for torch alone"
     yield Row("start", "import genre_gan", package_s - numpy_s, "s beyond numpy's", "<0.3", note)
     yield Row("start", "python app.py --help", help_s, "s", "<1", "processor time")
-    yield Row("start", "python app.py until it answers", _app_start_s(), "s", "<5", "processor time")
+    with running_app() as app:
+        yield Row("start", "python app.py until it answers", app.started_cpu_s, "s", "<5", "processor time")
 
 
 def _processor_seconds(words: list[str]) -> float:
@@ -147,26 +146,6 @@ def _usage(command: list[object]):
     return usage
 
 
-def _app_start_s() -> float:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "app.py", "--port", str(port)]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT, env=environment)
-    try:
-        while process.poll() is None:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60).close()
-                return sum(psutil.Process(process.pid).cpu_times()[:2])
-            except OSError:
-                time.sleep(0.05)
-        raise RuntimeError("app.py ended before it answered")
-    finally:
-        process.terminate()
-        process.wait()
-
-
 GROUPS = {
     "features": measure_features,
     "classification": measure_classification,
@@ -174,6 +153,7 @@ GROUPS = {
     "training": measure_training,
     "memory": measure_memory,
     "start": measure_start,
+    "page": measure_page,
 }
 
 

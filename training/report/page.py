@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from genre_gan.files import write_bytes
-from training.report.figures import Results, write_figures
+from training.report.figures import write_figures
 from training.report.rows import GAN_EPOCHS, GROUPS, PROTOCOLS, ROWS, Row
 
+Results = Mapping[tuple[str, str], Sequence[dict[str, Any]]]  # by name and protocol
 HEADING = f"""# The report's experiments, repeated
 
     python training/reproduce.py --data path/to/gtzan
@@ -69,9 +70,7 @@ def _data_line(rows: Sequence[Row], results: Results) -> str:
     runs = [run for row in rows for protocol in PROTOCOLS for run in results.get((row.name, protocol), ())]
     data = sorted({" + ".join(run["data"]) for run in runs})
     splits = {run["protocol"]: run["split"] for run in sorted(runs, key=lambda run: -run["seed"])}
-    line = f"Data: {'; '.join(data)}. Splits of seed 0: " + ". ".join(splits[name] for name in PROTOCOLS if name in splits) + "."
-    steps = sorted({run["generator_steps"] for run in runs if run.get("generator_steps")})
-    return line + (f" The generator had {' or '.join(map(str, steps))} steps of training." if steps else "")
+    return f"Data: {'; '.join(data)}. Splits of seed 0: " + ". ".join(splits[name] for name in PROTOCOLS if name in splits) + "."
 
 
 def _mean(values: Iterable[float], digits: int = 3) -> str:
