@@ -245,11 +245,16 @@ def test_a_step_of_mel_touches_no_other_device_than_its_own(words):
     assert values and all(value.device.type == "meta" for value in values.values())
 
 
-@pytest.mark.parametrize("option", ["--compile", "--streaming"])
-def test_what_mel_cannot_do_is_refused_before_it_starts(option, words, capsys):
+def test_what_mel_cannot_do_is_refused_before_it_starts(words, capsys):
     with pytest.raises(SystemExit):
-        train_cgan.parse_args([*words, option])
-    assert f"{option} is for --model fcn and cnn" in capsys.readouterr().err
+        train_cgan.parse_args([*words, "--streaming"])
+    assert "--streaming is for --model fcn and cnn" in capsys.readouterr().err
+
+
+def test_a_launcher_that_asks_for_compiled_models_is_told_that_there_are_none(words, capsys, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
+    _, task = start(words)
+    assert type(task.generator) is nn.Sequential and "nothing is compiled" in capsys.readouterr().out
 
 
 def test_a_beginning_of_another_shape_is_refused_in_words(words, tmp_path):

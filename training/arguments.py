@@ -37,7 +37,6 @@ def add_common_arguments(parser: argparse.ArgumentParser, epochs: int, batch_siz
                      help="batches whose gradients make one step (default: what the launcher was told, else 1)")
     run.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     run.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), help="(default: what the launcher was told, else no)")
-    run.add_argument("--compile", action="store_true", help="compile the models with torch.compile")
     again = run.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on from the newest good checkpoint in --output-dir, if any")
     again.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in --output-dir")

@@ -105,14 +105,11 @@ def load_checkpoint(accelerator: Accelerator, path: Path, record: dict[str, Any]
 def _plain_models(accelerator: Accelerator) -> Iterator[None]:
     """Have checkpoints hold the models without wrappers, so that one of two processes can be resumed on one."""
 
-    def plain(model: nn.Module) -> nn.Module:
-        return accelerator.unwrap_model(model, keep_torch_compile=False)
-
     def save(models: list[nn.Module], weights: list[dict], folder: str) -> None:
-        weights[:] = [plain(model).state_dict() for model in models]
+        weights[:] = [accelerator.unwrap_model(model).state_dict() for model in models]
 
     def load(models: list[nn.Module], folder: str) -> None:
-        models[:] = [plain(model) for model in models]
+        models[:] = [accelerator.unwrap_model(model) for model in models]
 
     hooks = [accelerator.register_save_state_pre_hook(save), accelerator.register_load_state_pre_hook(load)]
     yield

@@ -54,7 +54,7 @@ def start_accelerator(args: argparse.Namespace) -> Accelerator:
     accelerator = Accelerator(
         cpu=_on_cpu(),
         mixed_precision=check_precision(args),
-        dynamo_backend="inductor" if args.compile else None,
+        dynamo_backend="no",
         log_with=None if args.tracker == "none" else args.tracker,
         project_config=ProjectConfiguration(str(args.output_dir), str(args.output_dir / "logs")),
         dataloader_config=DataLoaderConfiguration(split_batches=True, even_batches=False, non_blocking=torch.cuda.is_available()),
@@ -75,6 +75,8 @@ def what_runs(accelerator: Accelerator) -> str:
     text = f"training on {n_processes} process{'es' * (n_processes > 1)} ({kind}), mixed precision: {precision}"
     if n_processes == 1 and kind == "cpu" and "ACCELERATE_MIXED_PRECISION" in os.environ:
         text += f"\n`accelerate launch` starts one process on a CPU; this starts several:\n  {launch_command(2)}"
+    if os.environ.get("ACCELERATE_DYNAMO_BACKEND", "NO") != "NO":
+        text += "\nnothing is compiled: torch.compile made these models slower on a CPU and was not tried elsewhere"
     return text
 
 

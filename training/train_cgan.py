@@ -90,8 +90,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--streaming learns all that comes: leave --split and --learn-genres out")
     if args.model != "mel" and args.split == "segment":
         parser.error("--split segment is the classifier's: GANs beside it learn from all tracks, without --split")
-    if args.compile and args.model == "mel":  # torch says so only at the first step
-        parser.error("--compile is for --model fcn and cnn: the penalty of mel takes gradients of gradients, which it lacks")
     if any(frames % 8 for frames in args.crop_frames) or args.crop_frames[0] < args.crop_frames[1]:
         parser.error(f"--crop-frames must be multiples of 8, the longer first, got {args.crop_frames[0]} {args.crop_frames[1]}")
     for name, value in DEFAULTS[args.model].items():

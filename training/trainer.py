@@ -137,7 +137,7 @@ class Trainer:
 
     def unwrap(self, model: nn.Module) -> nn.Module:
         """The model itself, without what accelerate put around it."""
-        return self.accelerator.unwrap_model(model, keep_torch_compile=False)
+        return self.accelerator.unwrap_model(model)
 
     def loader(self, source: Source) -> Loader:
         """The batches of a source, divided among the processes and moved to the device."""
