@@ -22,9 +22,7 @@ class TrainingError(RuntimeError):
 def add_common_arguments(parser: argparse.ArgumentParser, epochs: int, batch_size: int | None) -> None:
     """The options that all training scripts have."""
     data = parser.add_argument_group("data")
-    data.add_argument("--data", action="append", metavar="SOURCE", help="Hub data set id, folder of genres, table of tracks, "
-                      f"parquet or an archive; repeat to combine several (default: {DEFAULT_DATASET})")
-    data.add_argument("--genres", nargs="+", metavar="GENRE", help="train on these genres alone")
+    add_data_arguments(data)
     data.add_argument("--split", choices=PROTOCOLS, default="track", help="what validation keeps apart (default: %(default)s)")
     data.add_argument("--cache-dir", type=Path, help="where features are kept (default: ~/.cache/genre_gan)")
     data.add_argument("--num-workers", type=int, default=1, metavar="N", help="processes that read ahead (default: %(default)s)")
@@ -46,6 +44,18 @@ def add_common_arguments(parser: argparse.ArgumentParser, epochs: int, batch_siz
     run.add_argument("--log-every", type=positive_int, default=10, metavar="STEPS", help="(default: %(default)s)")
     run.add_argument("--tracker", choices=TRACKERS, default="tensorboard", help="(default: %(default)s)")
     add_hub_arguments(parser.add_argument_group("hub"), "the finished model")
+
+
+def add_data_arguments(group: argparse._ActionsContainer) -> None:
+    """The options that name the tracks."""
+    group.add_argument("--data", action="append", metavar="SOURCE", help="Hub data set id, folder of genres, table of tracks, "
+                       f"parquet or an archive; repeat to combine several (default: {DEFAULT_DATASET})")
+    group.add_argument("--genres", nargs="+", metavar="GENRE", help="use these genres alone")
+
+
+def data_names(sources: list[str] | None) -> list[str]:
+    """How records call the sources of the data: folders and files by their name, wherever they lie."""
+    return [Path(source).name if Path(source).exists() else source for source in sources or [DEFAULT_DATASET]]
 
 
 def add_streaming_argument(parser: argparse._ArgumentGroup) -> None:

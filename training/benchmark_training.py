@@ -108,34 +108,22 @@ def _has_fast_bf16() -> bool:
 
 
 def measure_memory() -> Iterator[Row]:
-    """Peak memory of a training on some music and on ten times as much, from features on disk and from a stream of shards."""
+    """Peak memory of a training on some music and on ten times as much, from features on disk and from a stream of parquet."""
     for name, options in (("training", []), ("streaming", ["--streaming"])):
         peaks_mb = {}
         for scale in (1, 10):
             with tempfile.TemporaryDirectory() as folder:
                 music = write_music(Path(folder) / "music", 40 * scale, 10.0)
-                data = write_shards(music, Path(folder) / "shards") if options else music
+                data = Path(folder) / "parquet" if options else music
+                if options:
+                    prepare = [ROOT / "training" / "prepare_data.py", "--data", music, "--output-dir", data]
+                    subprocess.run([sys.executable, *prepare], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
                 words = ["train_cgan.py", "--model", "fcn", "--data", data, "--cache-dir", Path(folder) / "cache", *options]
                 words += ["--output-dir", Path(folder) / "run", "--max-steps", 20, "--tracker", "none", "--preview-every", 1000]
                 peaks_mb[scale] = _peak_memory_mb([sys.executable, ROOT / "training" / words[0], *words[1:]])
         growth = 100 * (peaks_mb[10] / peaks_mb[1] - 1)
         note = f"{peaks_mb[1]:.0f} MB and {peaks_mb[10]:.0f} MB at most, with 18 MB and 176 MB of sound"
         yield Row("memory", f"{name} on ten times the data", growth, "% more memory", "<10", note)
-
-
-def write_shards(music: Path, folder: Path, per_shard: int = 20) -> Path:
-    """The files of a folder of genres as shards of parquet, as a data set on the Hub has them."""
-    from datasets import Audio, ClassLabel, Dataset
-
-    folder.mkdir()
-    paths = sorted(music.rglob("*.wav"), key=lambda path: path.stem[-5:])  # genres by turns
-    genre = ClassLabel(names=sorted({path.parent.name for path in paths}))
-    for number in range(0, len(paths), per_shard):
-        part = paths[number : number + per_shard]
-        rows = [{"audio": {"bytes": p.read_bytes(), "path": p.name}, "genre": genre.str2int(p.parent.name)} for p in part]
-        data = Dataset.from_list(rows).cast_column("audio", Audio(decode=False)).cast_column("genre", genre)
-        data.to_parquet(folder / f"train-{number:05d}.parquet")
-    return folder
 
 
 def _peak_memory_mb(command: list[object]) -> float:

@@ -37,7 +37,7 @@ from genre_gan.evaluation.sound import mean_spectrum_db
 from genre_gan.features import FeatureConfig
 from genre_gan.files import cache_folder, write_bytes
 from genre_gan.plots import mel_figure, save_figure, spectra_figure
-from training.arguments import launch_command, positive_int, run_script
+from training.arguments import data_names, launch_command, positive_int, run_script
 from training.generator_page import generator_page
 
 SEEN, UNSEEN = "real, seen in training", "real, unseen"
@@ -175,7 +175,7 @@ def evaluate(args: argparse.Namespace) -> None:
     report = {
         "command": launch_command(1),
         "embedding": embedder.name,
-        "data": [Path(source).name if Path(source).exists() else source for source in args.data],
+        "data": data_names(args.data),
         "split": split.summary(),
         "seed": args.seed,
         "duration_s": args.duration_s,

@@ -12,7 +12,9 @@ recordings, make sure that you may publish them, or use --private.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
+import itertools
 import os
 import shutil
 import sys
@@ -36,7 +38,7 @@ from genre_gan.data.cache import Skipped, check_usable
 from genre_gan.data.sources import DEFAULT_DATASET, DataError, Track, TrackSet, load_tracks
 from genre_gan.files import write_bytes
 from genre_gan.hub import check_can_push, commit_files, open_repo, writing_to_hub
-from training.arguments import add_hub_arguments, run_script
+from training.arguments import add_data_arguments, add_hub_arguments, data_names, run_script
 
 SHARD_BYTES = 400_000_000
 GROUP_TRACKS = 20  # rows that are written, and later read, together
@@ -86,9 +88,7 @@ class Written(NamedTuple):
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", action="append", metavar="SOURCE", help="Hub data set id, folder of genres, table of tracks, "
-                        f"parquet or an archive; repeat to combine several (default: {DEFAULT_DATASET})")
-    parser.add_argument("--genres", nargs="+", metavar="GENRE", help="keep these genres alone")
+    add_data_arguments(parser)
     parser.add_argument("--output-dir", type=Path, required=True, help="folder for the parquet files and their README.md")
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that stands in --output-dir")
     parser.add_argument("--license", metavar="ID", default="unknown", help="the recordings' licence as the Hub calls it, such as "
@@ -138,32 +138,20 @@ def rows(tracks: TrackSet, genres: tuple[str, ...], written: Written) -> Iterato
 
 def write_parquet(tracks: TrackSet, folder: Path) -> Written:
     """Write the usable tracks into `folder`, in files of about `SHARD_BYTES`, a few tracks in memory at a time."""
-    written, group, n_bytes = Written([], [], list(tracks.skipped)), [], SHARD_BYTES
-    schema, writers = features(tracks.genres).arrow_schema, []
-
-    def flush() -> None:
-        nonlocal n_bytes
-        if group and n_bytes >= SHARD_BYTES:
-            if writers:
-                writers[-1].close()
-            writers.append(pq.ParquetWriter(folder / f"{len(writers):05d}.parquet", schema))
-            n_bytes = 0
-        if group:
+    written, schema = Written([], [], list(tracks.skipped)), features(tracks.genres).arrow_schema
+    usable, paths, n_bytes = rows(tracks, tracks.genres, written), [], SHARD_BYTES
+    with contextlib.ExitStack() as open_files:
+        while group := list(itertools.islice(usable, GROUP_TRACKS)):
+            if n_bytes >= SHARD_BYTES:
+                paths.append(folder / f"{len(paths):05d}.parquet")
+                writer, n_bytes = open_files.enter_context(pq.ParquetWriter(paths[-1], schema)), 0
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
             n_bytes += sum(len(row["audio"]["bytes"]) for row in group)
-            writers[-1].write_table(pa.Table.from_pylist(group, schema=schema))
-            group.clear()
-
-    for row in rows(tracks, tracks.genres, written):
-        group.append(row)
-        if len(group) == GROUP_TRACKS:
-            flush()
-    flush()
-    if not writers:
+    if not paths:
         listed = "; ".join(f"{item.id}: {item.reason}" for item in written.skipped[:3])
         raise DataError(f"none of the {len(tracks)} tracks can be used ({listed})")
-    writers[-1].close()
-    for number in range(len(writers)):
-        os.replace(folder / f"{number:05d}.parquet", folder / f"train-{number:05d}-of-{len(writers):05d}.parquet")
+    for number, path in enumerate(paths):
+        path.rename(folder / f"train-{number:05d}-of-{len(paths):05d}.parquet")
     return written
 
 
@@ -193,8 +181,7 @@ def prepare(args: argparse.Namespace) -> None:
     folder = args.output_dir / "data"
     if folder.exists() and not args.overwrite:
         raise DataError(f"{args.output_dir} holds a data set already: choose another --output-dir, or add --overwrite")
-    sources = args.data or [DEFAULT_DATASET]
-    tracks = load_tracks(sources, args.genres)
+    tracks = load_tracks(args.data or [DEFAULT_DATASET], args.genres)
     print(tracks.describe())
     tracks = tracks.select(np.random.default_rng(ORDER_SEED).permutation(len(tracks)))
     unfinished = args.output_dir / ".writing"
@@ -208,8 +195,7 @@ def prepare(args: argparse.Namespace) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
     repo_id = args.push_to_hub or "USER/DATASET"
     name = repo_id.partition("/")[2] if args.push_to_hub else args.output_dir.resolve().name
-    shown = [Path(source).name if Path(source).exists() else source for source in sources]
-    card = data_card(written, shown, args.license, name, repo_id)
+    card = data_card(written, data_names(args.data), args.license, name, repo_id)
     write_bytes(args.output_dir / "README.md", card.encode())
     print(f"wrote {len(written.genres)} of {len(tracks)} tracks to {folder}")
     for item in written.skipped:

@@ -53,12 +53,11 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from genre_gan.data.cache import FeatureStore
-from genre_gan.data.sources import DEFAULT_DATASET
 from genre_gan.data.splits import Split
 from genre_gan.data.stream import SliceStream
 from genre_gan.features import FeatureConfig
 from genre_gan.hub import push_model_folder
-from training.arguments import TrainingError, launch_command
+from training.arguments import TrainingError, data_names, launch_command
 from training.batches import Batch, Loader, Source, StreamLoader, check_batch_size
 from training.checkpoints import load_checkpoint, newest_checkpoint, write_checkpoint
 from training.launch import StopSignals, is_resumed, start_accelerator, what_runs
@@ -314,7 +313,7 @@ class Trainer:
         """
         record = {
             "command": self.command,
-            "data": [Path(source).name if Path(source).exists() else source for source in self.args.data or [DEFAULT_DATASET]],
+            "data": data_names(self.args.data),
             "split": "none: trained on all tracks" if split is None else split.summary(),
             "steps": self.n_steps(loader),
             "seed": self.args.seed,
