@@ -123,3 +123,10 @@ def test_one_batch_can_be_learned_against_the_discriminator(generator):
     fake = generator.train()(draw(4, 0, 16), weights, key_ids, pulse)
     discriminator(fake, weights.argmax(1), key_ids, pulse).mean().backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in generator.parameters())
+
+
+def test_a_pulse_that_begins_later_goes_on_as_the_first_one_does():
+    pulse = Pulse(torch.tensor([100.0, 72.0]), torch.tensor([0.25, 7.0]))
+    whole = pulse.phases((1.0, 4.0), 0, 40, 10.0)
+    later = pulse.later(torch.tensor([1.5, 1.5])).phases((1.0, 4.0), 0, 25, 10.0)
+    torch.testing.assert_close(later, whole[..., 15:], atol=1e-4, rtol=0)

@@ -24,7 +24,7 @@ from training import train_cgan
 from training.arguments import TrainingError
 from training.batches import Batch, Slices, load_features
 from training.checkpoints import checkpoints
-from training.gan import frozen, gradient_penalty
+from training.gan import energy_distance, frozen, gradient_penalty
 from training.spectral_task import SpectralGANTask
 from training.trainer import Trainer
 from training.waveform_task import WaveformGANTask
@@ -236,11 +236,12 @@ def test_a_step_of_mel_touches_no_other_device_than_its_own(words):
     args = train_cgan.parse_args([*words, *MEL])
     store, _, latents, listener = train_cgan.prepare_spectral(args)
     task = SpectralGANTask(Trainer(args, "test", store), latents, listener)
-    assert task.expected.isfinite().all() and (task.spread > 0).all()  # of every genre, however few are in a batch
+    for expected, spread in (task.of_short, task.of_slow):  # of every genre, however few are in a batch
+        assert expected.isfinite().all() and (spread > 0).all()
     batch = next(task.loader.batches(0))
     for network in (task.generator, task.discriminator, task.projected, task.listener):
         network.to("meta")
-    task.expected, task.spread = task.expected.to("meta"), task.spread.to("meta")
+    task.of_short, task.of_slow = ([tensor.to("meta") for tensor in pair] for pair in (task.of_short, task.of_slow))
     values = task.train_step(Batch(*[tensor.to("meta") for tensor in batch]), 0)  # with penalty, listener and augmentation
     assert values and all(value.device.type == "meta" for value in values.values())
 
@@ -305,3 +306,14 @@ def test_the_penalty_is_the_squared_gradient_and_scaling_does_not_change_it(word
     assert torch.allclose(weight.grad, torch.tensor([6.0, 8.0]))
     accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     assert gradient_penalty(accelerator, inputs @ weight, inputs).item() == pytest.approx(25.0)
+
+
+def test_the_energy_distance_is_zero_on_average_for_equal_distributions_and_pushes_others_together():
+    torch.manual_seed(0)
+    alike = energy_distance(torch.randn(2000, 4, 3), torch.randn(2000, 4, 3))
+    assert abs(float(alike)) < 0.01
+    one_point = torch.zeros(2000, 4, 3)  # the right place, and nothing of its variety
+    assert float(energy_distance(one_point, torch.randn(2000, 4, 3))) > 0.3
+    narrow = (0.5 * torch.randn(2000, 4, 3)).requires_grad_()
+    energy_distance(narrow, torch.randn(2000, 4, 3)).backward()
+    assert float((narrow.grad * narrow.detach()).sum()) < 0  # going down the gradient, points part

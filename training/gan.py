@@ -31,3 +31,16 @@ def gradient_penalty(accelerator: Accelerator, logits: Tensor, inputs: Tensor) -
     scale = accelerator.scaler.get_scale() if accelerator.scaler is not None else 1.0
     (gradient,) = torch.autograd.grad(logits.sum() * scale, inputs, create_graph=True)
     return (gradient.float() / scale).flatten(1).square().sum(1).mean()
+
+
+def energy_distance(these: Tensor, those: Tensor) -> Tensor:
+    """How far two distributions are apart, from groups of their points Tensor[G x n x D], n at least 2; without bias.
+
+    Twice the mean distance between them, less that within each, over the root of D (Székely & Rizzo, "Energy statistics", 2013):
+    nearer to the others and as far from each other as they are. It can be below zero by chance.
+    """
+
+    def within(points: Tensor) -> Tensor:
+        return torch.cdist(points, points).sum() / (points.shape[0] * points.shape[1] * (points.shape[1] - 1))
+
+    return (2.0 * torch.cdist(these, those).mean() - within(these) - within(those)) / these.shape[2] ** 0.5

@@ -17,7 +17,7 @@ class PairedCrops:
     Rows come in groups of one genre, so that the discriminators, which see how much a group differs, can tell a generator that
     knows one clip of a genre from music.
 
-    `features` are both crops, one after the other; `conditions` the key, the tempo and the beat of the long one.
+    `features` are both crops, one after the other; `conditions` key, tempo and beat of the long one, then those of the short.
     """
 
     def __init__(self, store: LatentStore, lengths: tuple[int, int], n_rows: int, seed: int):
@@ -45,9 +45,9 @@ class PairedCrops:
             picks += [tracks, rng.integers(0, self.store.n_frames[tracks] - length + 1)]
         return np.stack([*picks, rng.integers(0, 8, self.n_rows)], 1)
 
-    def long_crops(self, genre: int, n_crops: int) -> Tensor:
-        """Latents of some long crops of one genre, Tensor[n_crops x T x F], drawn as for training."""
-        rng, length = np.random.default_rng([self.seed, genre]), self.lengths[0]
+    def crops(self, genre: int, length: int, n_crops: int) -> Tensor:
+        """Latents of some crops of one genre, Tensor[n_crops x T x F], of one of both lengths, drawn as for training."""
+        rng = np.random.default_rng([self.seed, genre])
         tracks = [self._draw(rng, self._members[length][genre]) for _ in range(n_crops)]
         starts = [int(rng.integers(0, self.store.n_frames[track] - length + 1)) for track in tracks]
         picks = zip(tracks, starts, strict=True)
@@ -58,13 +58,14 @@ class PairedCrops:
         return int(rng.choice(members, p=sizes / sizes.sum()))
 
     def read(self, picks: np.ndarray) -> Rows:
-        n_long, n_short = self.lengths
-        features = torch.empty(len(picks), n_long + n_short, self.store.n_features)
-        conditions = torch.empty(len(picks), 3)
-        for row, (_, long, long_start, short, short_start, beat) in enumerate(picks.tolist()):
-            features[row, :n_long] = torch.from_numpy(self.store.read(long, long_start, n_long))
-            features[row, n_long:] = torch.from_numpy(self.store.read(short, short_start, n_short))
-            tempo_bpm, phase = self.store.pulse(long, long_start, n_long)
-            conditions[row] = torch.tensor([float(self.store.keys[long]), tempo_bpm, beat + phase])
-        n_frames = torch.full((len(picks),), n_long + n_short)
-        return Rows(features, n_frames, torch.from_numpy(picks[:, 0]), conditions)
+        n_rows, n_long = len(picks), self.lengths[0]
+        features = torch.empty(n_rows, sum(self.lengths), self.store.n_features)
+        conditions = torch.empty(n_rows, 2, 3)
+        for row, (_, *places, beat) in enumerate(picks.tolist()):
+            for number, length in enumerate(self.lengths):
+                track, start = places[2 * number : 2 * number + 2]
+                features[row, number * n_long :][:length] = torch.from_numpy(self.store.read(track, start, length))
+                tempo_bpm, phase = self.store.pulse(track, start, length)
+                conditions[row, number] = torch.tensor([float(self.store.keys[track]), tempo_bpm, beat + phase])
+        n_frames = torch.full((n_rows,), sum(self.lengths))
+        return Rows(features, n_frames, torch.from_numpy(picks[:, 0]), conditions.flatten(1))

@@ -44,7 +44,8 @@ from genre_gan.models.waveform import ACTIVATIONS, MODELS
 from training.arguments import add_common_arguments, add_streaming_argument, positive_int, run_script
 from training.batches import Slices, StreamLoader, load_features
 from training.launch import check_precision, is_main_process
-from training.spectral_task import SEMITONES, SpectralGANTask, fit_codec, fitted_listener
+from training.spectral_fit import fit_codec, fitted_listener
+from training.spectral_task import SEMITONES, SpectralGANTask
 from training.trainer import Trainer
 from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask
 

@@ -119,10 +119,11 @@ class Trainer:
         It follows the weights behind each step; the first steps count for more.
         """
 
-        def update(average: Tensor, value: Tensor, n_averaged: Tensor) -> Tensor:
-            return average.lerp(value, 1.0 - ((1.0 + n_averaged) / (10.0 + n_averaged)).clamp_max(decay))
+        def update(averages: list[Tensor], values: list[Tensor], n_averaged: Tensor) -> None:
+            share = 1.0 - ((1.0 + n_averaged) / (10.0 + n_averaged)).clamp_max(decay)
+            torch._foreach_lerp_(averages, values, share)  # type: ignore
 
-        averaged = AveragedModel(model, self.device, update).eval().requires_grad_(False)
+        averaged = AveragedModel(model, self.device, multi_avg_fn=update).eval().requires_grad_(False)
         self.accelerator.prepare_model(averaged, evaluation_mode=True)  # for the checkpoints alone
         self._averages.append((averaged, model))
         return averaged

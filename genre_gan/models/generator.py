@@ -111,6 +111,10 @@ class Pulse(NamedTuple):
     tempo_bpm: Tensor
     beat: Tensor
 
+    def later(self, by_s: Tensor) -> Pulse:
+        """The same pulse as a clip has it that begins by so many seconds (B,) later."""
+        return Pulse(self.tempo_bpm, self.beat + self.tempo_bpm / 60.0 * by_s)
+
     def phases(self, cycles: tuple[float, ...], first: int, last: int, rate_hz: float) -> Tensor:
         """Sines and cosines of the position in cycles of so many beats, in frames from `first` up to `last`.
 

@@ -160,6 +160,14 @@ class ProjectedDiscriminator(nn.Module):
             cast(_Head, head).mean.copy_(layer.mean((0, 2))[:, None])
             cast(_Head, head).scale.copy_(layer.std((0, 2))[:, None] + 0.05 * layer.std())
 
+    def pooled(self, layers: list[Tensor]) -> Tensor:
+        """Mean and deviation over time of each layer's standardised channels, Tensor[B x 2C], all layers joined."""
+        parts = []
+        for head, layer in zip(self.heads, layers, strict=True):
+            variance, mean = torch.var_mean(cast(_Head, head).standardized(layer), 2, correction=0)
+            parts += [mean, (variance + 1e-4).sqrt()]
+        return torch.cat(parts, 1)
+
     def forward(self, layers: list[Tensor], genre_ids: Tensor) -> Tensor:
         """Logits Tensor[B x n] of all heads, over time and of the whole, for layers Tensor[B x C x T] and genres (B,)."""
         return torch.cat([head(layer, genre_ids) for head, layer in zip(self.heads, layers, strict=True)], 1)
@@ -180,8 +188,11 @@ class _Head(nn.Module):
         for embedding in (self.time_genres, self.whole_genres):
             nn.init.normal_(embedding.weight, std=0.05)
 
+    def standardized(self, layer: Tensor) -> Tensor:
+        return (layer - self.mean) / self.scale
+
     def forward(self, layer: Tensor, genre_ids: Tensor) -> Tensor:
-        x = (layer - self.mean) / self.scale
+        x = self.standardized(layer)
         for convolution in self.layers:
             x = F.leaky_relu(convolution(x), 0.2)
         pooled, size = x.mean(2), math.sqrt(x.shape[1])

@@ -1,0 +1,58 @@
+"""What is fitted to music before the spectral GAN learns: the codec's scales, and filters through which MusiCNN hears latents."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+
+from genre_gan.data.cache import FeatureStore, code_version, one_at_a_time, save_array
+from genre_gan.data.latents import CODE, LatentStore, level
+from genre_gan.features import musicnn_log_mel
+from genre_gan.hub import packaged_weights
+from genre_gan.models.codec import Codec
+from genre_gan.models.musicnn import MusiCNN
+from genre_gan.models.projected import MusiCNNOfLatents
+
+
+def fit_codec(codec: Codec, store: FeatureStore, tracks: np.ndarray, seed: int, n_crops: int = 250) -> None:
+    """Set the codec's scales from crops of these tracks."""
+    codec.fit(codec.analyze(torch.from_numpy(_draw_crops(store, tracks, 2.2, seed, n_crops))))
+
+
+def fitted_listener(
+    store: FeatureStore, latents: LatentStore, codec: Codec, seed: int, dtype: torch.dtype, n_crops: int = 200
+) -> MusiCNNOfLatents:
+    """MusiCNN behind filters that make of the codec's spectrograms what it knows; they are fitted once and kept in the cache."""
+    import soxr
+
+    listener = MusiCNNOfLatents(codec, MusiCNN.load(packaged_weights("musicnn")), dtype)
+    content = [code_version(*CODE, "models/musicnn.py", "models/projected.py"), seed, n_crops]
+    content += [store.content_key(track) for track in range(len(store.tracks))]
+    path = latents.folder / f"listener-{hashlib.sha256(repr(content).encode()).hexdigest()[:16]}.npy"
+    with one_at_a_time(latents.folder):
+        if not path.exists():
+            settings = codec.config.features
+            crops = _draw_crops(store, np.arange(len(store.tracks)), 3.0, seed, n_crops)
+            wanted = np.stack([soxr.resample(crop, settings.sample_rate_hz, 16_000) for crop in crops])
+            log_mel = torch.cat([codec.analyze(part) for part in torch.from_numpy(crops).split(20)])
+            heard = torch.cat([musicnn_log_mel(part) for part in torch.from_numpy(wanted).split(20)])
+            error = listener.fit(log_mel, heard)
+            print(f"MusiCNN hears the codec's spectrograms to within {error:.3f} of its own", flush=True)
+            save_array(path, listener.filters.numpy())
+    listener.filters.copy_(torch.from_numpy(np.load(path)))
+    return listener
+
+
+def _draw_crops(store: FeatureStore, tracks: np.ndarray, duration_s: float, seed: int, n_crops: int) -> np.ndarray:
+    """Levelled samples float32 [shape=(n, n_samples)], one crop of a track that is long enough."""
+    rng, rate_hz = np.random.default_rng(seed), store.config.sample_rate_hz
+    n_samples, crops = round(duration_s * rate_hz), []
+    for track in rng.permutation(tracks):
+        if store.n_frames[track] >= n_samples and len(crops) < n_crops:
+            start = int(rng.integers(0, store.n_frames[track] - n_samples + 1))
+            crops.append(level(store.read(int(track), start, n_samples)[:, 0], rate_hz))
+    if not crops:
+        raise ValueError(f"no track lasts {duration_s:g} s, which is what the codec and the listener are fitted on")
+    return np.stack(crops)
