@@ -7,12 +7,14 @@ processes go exactly where one that was never stopped, on one process, would hav
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import math
 import os
 import signal
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +31,8 @@ from genre_gan.features import FeatureConfig
 from training.arguments import TrainingError
 from training.launch import check_precision, is_main_process, is_resumed
 from training.run_folder import check_run
+
+T = TypeVar("T")
 
 
 class Batch(NamedTuple):
@@ -160,7 +164,7 @@ class Loader:
     def batches(self, first_step: int) -> Iterator[Batch]:
         """Without end, from the first batch of a step on."""
         self._sampler.first_step = first_step
-        return iter(self._loader)
+        return _one_ahead(self._loader)
 
 
 class StreamLoader:
@@ -183,9 +187,18 @@ class StreamLoader:
             process_index=0,
             put_on_device=True,
         )
-        for batch, worker, position in loader:  # the batch first: accelerate looks there for its size
+        for batch, worker, position in _one_ahead(loader):  # the batch first: accelerate looks there for its size
             self.positions[str(worker)] = position
             yield batch
+
+
+def _one_ahead(loader: Iterable[T]) -> Iterator[T]:
+    """A loader's items, of which a thread fetches the next one from the processes that read while this one is used."""
+    with contextlib.closing(iter(loader)) as items, ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
 class _StreamedRows(torch.utils.data.IterableDataset):
