@@ -23,7 +23,7 @@ from tests.conftest import write_music_folder
 from training import reproduce, train_cgan, train_lstm
 from training.batches import split_store
 from training.generated import add_generated, add_generated_arguments
-from training.report.page import longest, write_page
+from training.report.page import comparison, longest, write_page
 from training.report.rows import Row
 from training.report.runs import Runs
 
@@ -213,6 +213,29 @@ def test_a_longer_run_takes_the_place_of_a_shorter_one_and_means_are_of_equal_on
     assert longest(again.results, "row") == {("LSTM_FCN_GAN_segment", "artist"): [again.results[1]]}
     page = write_page(tmp_path, again.results).read_text()
     assert "| LSTM_FCN_GAN_segment | 1 | 100, GAN 500 | 0.8621 | 0.837 | 0.48 | 1.000 | 0.333 | 0.333 | 0.333 | 0.333 |" in page
+
+
+def test_a_row_is_run_again_with_a_generator_of_more_steps_and_the_page_tells_them(tmp_path):
+    runs = Runs(tmp_path / "runs.jsonl")
+    runs.add(line(100) | {"row": "a quarter generated", "generator_steps": 2000})
+    assert runs.has(runs.results[0]) and not runs.has(runs.results[0] | {"generator_steps": 3000})
+    page = write_page(tmp_path, runs.results).read_text()
+    assert "Data: music. Splits of seed 0: artist split. The generator had 2000 steps of training." in page
+
+
+def test_generated_data_helps_only_where_the_interval_over_seeds_says_so():
+    row = next(row for row in reproduce.ROWS if row.name == "a quarter generated")
+
+    def told(*pairs: tuple[float, float]) -> str:
+        runs = [[line(100, seed=seed, accuracy=pair[i]) for seed, pair in enumerate(pairs)] for i in range(2)]
+        return comparison(row, {(row.name, "artist"): runs[0], (row.beside, "artist"): runs[1]})
+
+    # differences of 0.1 and 0.2: mean 0.15, standard error 0.05, Student's t for one degree of freedom 12.706
+    two_pairs = told((0.6, 0.5), (0.7, 0.5))
+    assert "changes by +0.150 (95 % interval -0.485 to +0.785, 2 pairs of one fold): **no effect is shown**" in two_pairs
+    assert told((0.6, 0.5), (0.6, 0.5), (0.61, 0.5)).endswith("**it helps**.")
+    assert told((0.4, 0.5), (0.4, 0.5), (0.41, 0.5)).endswith("**it harms**.")
+    assert told((0.6, 0.5)).endswith("in a single pair of runs, which says nothing.")
 
 
 def test_rows_name_what_the_scripts_take():

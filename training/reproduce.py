@@ -39,10 +39,11 @@ from tqdm.auto import tqdm
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
 from genre_gan.features import FeatureConfig
+from genre_gan.generate import GenreGenerator
 from training.arguments import TrainingError, positive_int, run_script
 from training.report.page import write_page
 from training.report.rows import GAN_EPOCHS, GANS, GROUPS, PROTOCOLS, ROWS, Row
-from training.report.runs import NAME, Runs, classifier_result, gan_result, real_clips
+from training.report.runs import NAME, SOUND_CLIP_S, Runs, classifier_result, gan_result, real_clips
 
 SCRIPTS = Path(__file__).parent
 
@@ -88,7 +89,8 @@ class Laboratory:
 
     @cached_property
     def store(self) -> FeatureStore:
-        return FeatureStore(load_tracks(self.args.data, self.args.genres), FeatureConfig("waveform"), progress=True)
+        config = FeatureConfig("waveform", segment_s=SOUND_CLIP_S)
+        return FeatureStore(load_tracks(self.args.data, self.args.genres), config, progress=True)
 
     def wanted(self, **key: Any) -> dict[str, Any]:
         """What a result begins with."""
@@ -167,7 +169,10 @@ def reproduce(args: argparse.Namespace) -> None:
             for protocol in args.protocols or row.protocols:
                 for seed in range(args.seeds or row.seeds):
                     wanted = lab.wanted(row=row.name, protocol=protocol, seed=seed, epochs=scaled(row.epochs, args.scale))
-                    wanted["gan_epochs"] = scaled(GAN_EPOCHS, args.gan_scale) if row.generated in GANS else None
+                    if row.generated in GANS:
+                        wanted["gan_epochs"] = scaled(GAN_EPOCHS, args.gan_scale)
+                    elif row.generated:
+                        wanted["generator_steps"] = GenreGenerator.from_pretrained(row.generated).model.training_record["steps"]
                     plan.append((row, protocol, seed, wanted))
     plan.sort(key=lambda run: (list(GROUPS).index(run[0].group), run[0].generated in GANS, run[2]))  # rows comparable early
     missing = [run for run in plan if not lab.runs.has(run[3])]

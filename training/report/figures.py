@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from sklearn.metrics import ConfusionMatrixDisplay
 
 from genre_gan.plots import save_figure
 from training.report.rows import PROTOCOLS
@@ -95,13 +96,8 @@ def _confusions(results: Results, shown: Sequence[tuple[str, str]]) -> Figure:
     figure, panels = _figure(2, -(-len(shown) // 2), 4.6, 4.4)
     for axes, (name, protocol) in zip(panels.flat, shown, strict=False):
         runs = results[name, protocol]
-        counts, genres = np.sum([run["confusion"] for run in runs], 0), list(runs[0]["tracks_per_genre"])
-        axes.imshow(counts / np.maximum(counts.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
-        for (i, j), count in np.ndenumerate(counts):
-            if count:
-                axes.text(j, i, str(count), ha="center", va="center", fontsize=6)
-        axes.set_xticks(range(len(genres)), genres, rotation=90, fontsize=7)
-        axes.set_yticks(range(len(genres)), genres, fontsize=7)
+        counts = np.sum([run["confusion"] for run in runs], 0)
+        display = ConfusionMatrixDisplay(counts, display_labels=list(runs[0]["tracks_per_genre"]))
+        display.plot(ax=axes, cmap="Blues", colorbar=False, xticks_rotation="vertical", text_kw={"fontsize": 6})
         axes.set_title(f"{name}: {protocol}", fontsize=8)
-        axes.set(xlabel="named", ylabel="true")
     return figure

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from genre_gan.files import write_bytes
-from training.report.figures import write_figures
+from training.report.figures import Results, write_figures
 from training.report.rows import GAN_EPOCHS, GROUPS, PROTOCOLS, ROWS, Row
 
-Results = Mapping[tuple[str, str], Sequence[dict[str, Any]]]  # by name and protocol
 HEADING = f"""# The report's experiments, repeated
 
     python training/reproduce.py --data path/to/gtzan
@@ -41,6 +41,7 @@ def write_page(folder: Path, results: Sequence[dict[str, Any]]) -> Path:
         rows = [row for row in ROWS if row.group == group and any((row.name, protocol) in classifiers for protocol in PROTOCOLS)]
         if rows:
             parts += [f"## {title}", _data_line(rows, classifiers), _table(rows, classifiers)]
+            parts += [comparison(row, classifiers) for row in rows if row.beside and (row.beside, "artist") in classifiers]
     if gans:
         parts += ["## The generators", GENERATORS, _gan_table(gans)]
     parts += [f"## {title}\n\n![{title}]({name})" for name, title in write_figures(folder, classifiers, gans).items()]
@@ -70,7 +71,25 @@ def _data_line(rows: Sequence[Row], results: Results) -> str:
     runs = [run for row in rows for protocol in PROTOCOLS for run in results.get((row.name, protocol), ())]
     data = sorted({" + ".join(run["data"]) for run in runs})
     splits = {run["protocol"]: run["split"] for run in sorted(runs, key=lambda run: -run["seed"])}
-    return f"Data: {'; '.join(data)}. Splits of seed 0: " + ". ".join(splits[name] for name in PROTOCOLS if name in splits) + "."
+    line = f"Data: {'; '.join(data)}. Splits of seed 0: " + ". ".join(splits[name] for name in PROTOCOLS if name in splits) + "."
+    steps = sorted({run["generator_steps"] for run in runs if run.get("generator_steps")})
+    return line + (f" The generator had {' or '.join(map(str, steps))} steps of training." if steps else "")
+
+
+def comparison(row: Row, results: Results) -> str:
+    """A sentence on whether generated slices help: the mean difference over the seeds that both rows have, and its interval."""
+    of_both = [
+        {run["seed"]: run["valid"]["balanced_track_accuracy"] for run in results[name, "artist"]}
+        for name in (row.name, row.beside)
+    ]
+    differences = np.array([of_both[0][seed] - of_both[1][seed] for seed in sorted(set.intersection(*map(set, of_both)))])
+    sentence = f"*{row.name}* against *{row.beside}*: balanced accuracy changes by {differences.mean():+.3f}"
+    if len(differences) < 2:
+        return f"{sentence} in a single pair of runs, which says nothing."
+    margin = stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences)
+    low, high = differences.mean() - margin, differences.mean() + margin
+    reading = "it helps" if low > 0 else "it harms" if high < 0 else "no effect is shown"
+    return f"{sentence} (95 % interval {low:+.3f} to {high:+.3f}, {len(differences)} pairs of one fold): **{reading}**."
 
 
 def _mean(values: Iterable[float], digits: int = 3) -> str:

@@ -55,6 +55,7 @@ class Row:
         report: the report's loss, train accuracy and "valid", where it has the row.
         epochs: at `--scale 1`.
         generated: a key of `GANS`, or what `train_lstm.py --generated` takes; None adds nothing.
+        beside: the row that trains as many steps on real slices alone, to be compared with seed by seed.
         protocols, seeds: to run under, unless the command says otherwise.
     """
 
@@ -64,18 +65,21 @@ class Row:
     report: tuple[float, float, float] | None = None
     epochs: int = 50
     generated: str | None = None
+    beside: str | None = None
     protocols: tuple[str, ...] = PROTOCOLS
     seeds: int = 3
 
 
 def _generated(name: str, group: str, generated: str, options: str = SLICES, report: tuple | None = None) -> Row:
-    return Row(name, group, options, report, 100, generated, seeds=1)
+    return Row(name, group, options, report, epochs=100, generated=generated, seeds=1)
 
 
-def _extra(name: str, epochs: int, generated: str | None = None, amount: str = "") -> Row:
+def _extra(name: str, epochs: int, amount: float = 0.0, beside: str | None = None) -> Row:
     """Slices of 2 s by the fold that `mel` was trained with, whatever the seed."""
-    options = f"{SLICES} --fold 0 {amount}".strip()
-    return Row(name, "extra", options, epochs=epochs, generated=generated, protocols=("artist",), seeds=5)
+    options, generated = SLICES + " --fold 0", None
+    if amount:
+        options, generated = f"{options} --generated-amount {amount:g}", "mel"
+    return Row(name, "extra", options, None, epochs, generated, beside, protocols=("artist",), seeds=5)
 
 
 ROWS = (
@@ -95,8 +99,8 @@ ROWS = (
     _generated("sigmoid", "ablations", "fcn-4s-sigmoid", ONE_IN_THREE),
     _generated("blues alone, by its own generator", "ablations", "fcn-4s-blues", ONE_IN_THREE + " --generated-spread matched"),
     _extra("real slices alone", 100),
-    _extra("a quarter generated", 100, "mel", "--generated-amount 0.25"),
+    _extra("a quarter generated", 100, 0.25, beside="real slices alone, as many steps as with a quarter"),
     _extra("real slices alone, as many steps as with a quarter", 125),
-    _extra("as much generated as real", 100, "mel"),
+    _extra("as much generated as real", 100, 1.0, beside="real slices alone, as many steps as with as much"),
     _extra("real slices alone, as many steps as with as much", 200),
 )

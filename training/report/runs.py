@@ -27,7 +27,7 @@ class Runs:
         self.results: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def has(self, wanted: Mapping[str, Any]) -> bool:
-        """Whether a run of the same name, protocol and seed is there that lasted at least as many epochs, its GANs too.
+        """Whether a run of the same name, protocol and seed is there that lasted as long or longer, and its generators too.
 
         Raises:
             ValueError: it is there, and was made with other data.
@@ -40,7 +40,7 @@ class Runs:
                 f"{', '.join(map(str, _key(wanted)))} in {self.path} was made with the data {found['data']}, "
                 f"now {wanted['data']}: use another --output-dir, or delete that line"
             )
-        return all((found.get(name) or 0) >= (wanted.get(name) or 0) for name in ("epochs", "gan_epochs"))
+        return all((found.get(name) or 0) >= (wanted.get(name) or 0) for name in ("epochs", "gan_epochs", "generator_steps"))
 
     def find(self, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
         """The result of the run of this name, protocol and seed."""
@@ -70,12 +70,12 @@ def gan_result(folders: Sequence[Path], epochs: int, real: Mapping[str, Sequence
     records = [generator.model.training_record for generator in generators]
     curves = [read_curve(folder, epochs, record["steps"]) for folder, record in zip(folders, records, strict=True)]
     n_points = min(map(len, curves))
-    sound = {genre: compare_sound(generator, genre, real[genre]) for generator in generators for genre in generator.genres}
+    labels = [(generator, genre) for generator in generators for genre in generator.genres if genre in real]
     return {
         "split": records[0]["split"],
         "tracks_per_genre": {genre: n for record in records for genre, n in record["tracks_per_genre"].items()},
         "curve": [_mean_of([curve[i] for curve in curves]) for i in range(n_points)],
-        "sound": sound,
+        "sound": {genre: compare_sound(generator, genre, real[genre]) for generator, genre in labels},
     }
 
 
@@ -95,16 +95,15 @@ def _mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def real_clips(store: FeatureStore) -> dict[str, list[Clip]]:
-    """A few clips of each genre, each from the middle of a track of a waveform store."""
-    rate_hz, names = store.config.sample_rate_hz, np.array(store.tracks.genre_names)
+    """A few slices of each genre of a waveform store, spread over its tracks."""
+    segments = store.segments()
+    names = np.array(store.tracks.genre_names)[segments.track]
+    places = np.stack([segments.track, segments.start, segments.n_frames], 1)
     clips = {}
-    for genre in store.tracks.genres:
-        longest = np.flatnonzero(names == genre)
-        longest = longest[np.argsort(-store.n_frames[longest], kind="stable")][:SOUND_CLIPS]
-        n_frames = [min(int(store.n_frames[track]), round(SOUND_CLIP_S * rate_hz)) for track in longest]
-        starts = [(int(store.n_frames[track]) - n) // 2 for track, n in zip(longest, n_frames, strict=True)]
-        places = zip(longest.tolist(), starts, n_frames, strict=True)
-        clips[genre] = [Clip(store.read(*place)[:, 0], rate_hz) for place in places]
+    for genre in np.unique(names):
+        rows = np.flatnonzero(names == genre)
+        chosen = rows[np.linspace(0, len(rows) - 1, min(SOUND_CLIPS, len(rows))).astype(int)]
+        clips[str(genre)] = [Clip(store.read(*place)[:, 0], store.config.sample_rate_hz) for place in places[chosen].tolist()]
     return clips
 
 
