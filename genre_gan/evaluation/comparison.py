@@ -18,11 +18,11 @@ from genre_gan.evaluation.sound import (
     is_clipped,
     is_silent,
     loudness_lufs,
-    peak_db,
     spectral_convergence,
     spectral_error_db,
 )
 from genre_gan.evaluation.structure import Structure, measure_structure
+from genre_gan.loudness import true_peak_db
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def measure_sound(name: str, clips: ClipSet) -> SoundRow:
         name=name,
         loudness_lufs=float(middle),
         loudness_spread_lu=float(high - low),
-        peak_db=max(peak_db(clip) for clip in clips.clips),
+        peak_db=max(true_peak_db(clip.samples) for clip in clips.clips),
         silent=float(np.mean([is_silent(clip) for clip in clips.clips])),
         clipped=float(np.mean([is_clipped(clip) for clip in clips.clips])),
         hum_db=hum_db(clips.clips),

@@ -30,13 +30,6 @@ def loudness_lufs(clip: Clip) -> float:
     return max(-70.0, float(measured))
 
 
-def peak_db(clip: Clip) -> float:
-    """The largest size that the sound reaches, between samples too (four-fold oversampling), in dB full scale."""
-    from scipy.signal import resample_poly
-
-    return float(20.0 * np.log10(max(float(np.abs(resample_poly(clip.samples, 4, 1)).max()), 1e-9)))
-
-
 def mean_spectrum_db(clips: Sequence[Clip], n_fft: int = 2048) -> tuple[np.ndarray, np.ndarray]:
     """Frequencies in Hz and the average power spectrum in dB, of clips brought to one level [shape=(n_fft // 2 + 1,)]."""
     window, total, rate_hz = np.hanning(n_fft), 0.0, clips[0].sample_rate_hz
