@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from genre_gan.demo.limits import AT_ONCE, MAX_CACHE_BYTES
     from genre_gan.demo.models import Models
     from genre_gan.demo.page import build_demo
-    from genre_gan.demo.server import serve, trim_cache
+    from genre_gan.demo.server import serve, trim_cache, trim_memory
 
     torch.set_num_threads(max(1, torch.get_num_threads() // AT_ONCE))
     with tempfile.TemporaryDirectory(prefix="genre_gan_", dir=os.environ.get("GRADIO_TEMP_DIR")) as cache:
@@ -79,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             while True:
                 trim_cache(Path(cache), MAX_CACHE_BYTES)
+                trim_memory()
                 time.sleep(60)
         except KeyboardInterrupt:
             demo.close()

@@ -68,17 +68,21 @@ def add_generate_tab(models: Models) -> GenerateTab:
     playing: dict[str, Any] = {"outputs": player, "trigger_mode": "multiple", **ON_MODELS, **QUIET}
     saving: dict[str, Any] = {"outputs": files, "show_progress_on": takes_view, **ON_MODELS, **PRIVATE}
     takes_of = f"'{N_TAKES} takes of ' + values[0]"
-    asked = [
+    makers = [
         one.click(handlers.one, [*form, visit], js=BEGIN_JS.format(title="values[0]"), **playing),
         several.click(handlers.several, [*form, visit], js=BEGIN_JS.format(title=takes_of), **playing),
         example.click(handlers.example, [example, visit], js=BEGIN_JS.format(title="'an example'"), **playing),
         any_one.click(handlers.any_one, [settings["model"], visit], js=BEGIN_JS.format(title="'a surprise'"), **playing),
         player.ask(handlers.follow, visit, **playing),
+    ]
+    savers = [
         player.download(handlers.download, None, **saving),
         takes_view.download_all(handlers.download_all, None, **saving),
     ]
-    for event in asked:
+    for event in (*makers, *savers):
         event.failure(None, js=FAILED_JS)
+    for event in makers:  # gradio keeps the last value of each session's fields: with the music in it, some MB
+        event.then(lambda: None, None, player, queue=False, **QUIET)
     stop.click(handlers.stop, visit, None, js=STOP_JS, queue=False, **QUIET)
     example.click(list, example, form, queue=False, **QUIET)
     # these happen in the browser alone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import importlib.util
 import socket
@@ -13,7 +14,7 @@ import gradio as gr
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from genre_gan.demo.limits import MAX_BODY_BYTES, MAX_UPLOAD_MB
+from genre_gan.demo.limits import MAX_BODY_BYTES, MAX_SESSIONS, MAX_UPLOAD_MB
 from genre_gan.demo.look import theme
 
 # gradio shows its tab for MCP even where there is none; it is the last one
@@ -65,6 +66,12 @@ def trim_cache(folder: Path, max_bytes: int) -> None:
         path.unlink(missing_ok=True)
 
 
+def trim_memory() -> None:
+    """Give freed memory back to the system. Glibc keeps it, the more of it the more threads have held some."""
+    with suppress(OSError, AttributeError):  # where there is another library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def serve(demo: gr.Blocks, **settings) -> None:
     """Launch the page, in threads of its own, with the limits that strangers need; `settings` go to gradio's `launch`.
 
@@ -78,8 +85,8 @@ def serve(demo: gr.Blocks, **settings) -> None:
         raise ValueError(f"port {port} is in use: choose another, or leave out --port for the first free one")
     demo.launch(
         prevent_thread_lock=True, theme=theme(), css=css, head=scripts, footer_links=["api", "settings", "gradio"],
-        app_kwargs={"middleware": [Middleware(BodyLimit)]}, max_file_size=f"{MAX_UPLOAD_MB}mb", state_session_capacity=1_000,
-        enable_monitoring=False, run_history=False, mcp_server=has_mcp(), **settings,
+        app_kwargs={"middleware": [Middleware(BodyLimit)]}, max_file_size=f"{MAX_UPLOAD_MB}mb",
+        state_session_capacity=MAX_SESSIONS, enable_monitoring=False, run_history=False, mcp_server=has_mcp(), **settings,
     )  # fmt: skip
 
 

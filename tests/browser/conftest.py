@@ -42,7 +42,7 @@ def models():
 
 
 @pytest.fixture(scope="session")
-def address(models):
+def demo(models):
     from genre_gan.demo.page import build_demo
     from genre_gan.demo.server import serve
 
@@ -51,8 +51,13 @@ def address(models):
         port = free.getsockname()[1]
     demo = build_demo(models)
     serve(demo, server_name="127.0.0.1", server_port=port, quiet=True)
-    yield demo.local_url
+    yield demo
     demo.close()
+
+
+@pytest.fixture(scope="session")
+def address(demo):
+    return demo.local_url
 
 
 @pytest.fixture(scope="session")
@@ -84,13 +89,14 @@ def context_of(browser):
 @pytest.fixture
 def open_page(context_of, address):
     """Open the page at a size and in a colour scheme; whatever its scripts complain of, or fetch elsewhere, fails the test."""
-    pages, complaints = [], []
+    pages, complaints, own = [], [], [address, "blob:", "data:"]
 
     def note_request(request) -> None:
-        if not request.url.startswith((address, "blob:", "data:")):
+        if not request.url.startswith(tuple(own)):
             complaints.append(request.url)
 
     def open_page(size: str = "desktop", scheme: str = "light", url: str | None = None):
+        own.append((url or address).partition("?")[0])
         page = context_of(size, scheme).new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", note_request)
@@ -100,7 +106,7 @@ def open_page(context_of, address):
         return page
 
     yield open_page
-    for page in pages:
+    for page in (page for page in pages if not page.is_closed()):
         page.evaluate("localStorage.clear()")
         page.close()
     assert complaints == []

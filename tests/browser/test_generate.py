@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+import time
 import zipfile
 
 import pytest
@@ -10,6 +11,8 @@ import soundfile
 
 from genre_gan.clip import FORMATS
 from genre_gan.demo import music, wishes
+from genre_gan.demo.page import build_demo
+from genre_gan.demo.server import serve
 from genre_gan.demo.wishes import title_of
 from genre_gan.recipe import Recipe
 from tests.browser import steps
@@ -205,6 +208,40 @@ def test_takes_come_newest_first_stay_over_a_reload_and_can_be_changed(open_page
     page.locator("#takes .delete").nth(1).click()
     wait_for_takes(page, 1)
     assert steps.take_titles(page) == ["My <b>song</b>"]
+
+
+def test_the_server_keeps_no_music_of_a_visit(open_page, demo):
+    def kept() -> list:
+        configs = [config for session in demo.state_holder.session_data.values() for config in session.config_values.values()]
+        values = [config.get("props", {}).get("value") for config in configs]
+        return [value for value in values if isinstance(value, dict) and "clips" in value]
+
+    page = open_page()
+    generate(page)
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while kept() and time.monotonic() < deadline:
+        page.wait_for_timeout(100)
+    assert kept() == []
+    page.click("#player .play")  # while the page has it still
+    page.wait_for_function("window.genreGan.shown().done")
+
+
+def test_a_link_makes_the_clip_again_after_a_restart_of_the_server(open_page, demo, models):
+    page = open_page()
+    generate(page)
+    page.click("#player .share")
+    page.get_by_text("Link copied").wait_for()
+    link, samples = page.evaluate("navigator.clipboard.readText()"), page.evaluate(steps.SAMPLES)
+    restarted = build_demo(models)
+    serve(restarted, server_name="127.0.0.1", quiet=True)
+    try:
+        other = open_page(url=link.replace(demo.local_url, restarted.local_url))
+        wait_until_made(other)
+        assert title(other) == title(page) and other.evaluate(steps.SAMPLES) == samples
+        assert "different now" not in other.inner_text("#player .status")
+        other.close()
+    finally:
+        restarted.close()
 
 
 def test_four_takes_in_one_press_and_a_surprise(open_page):

@@ -1,7 +1,9 @@
 """`/generate` and `/classify`: with gradio's client, over plain HTTP, and for MCP."""
 
+import asyncio
 import importlib.util
 import json
+import re
 import urllib.request
 from pathlib import Path
 
@@ -178,6 +180,28 @@ def test_mcp_offers_both_endpoints(demo):
     assert {tool["name"] for tool in tools} == {"generate", "classify"}
     (generate,) = (tool for tool in tools if tool["name"] == "generate")
     assert "Length in seconds, from 2 to 60." in json.dumps(generate)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mcp") is None, reason="gradio[mcp] is not installed")
+def test_an_assistant_makes_a_clip_and_has_it_classified_over_mcp(demo):
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    async def talk() -> list[str]:
+        address = f"{demo.local_url}gradio_api/mcp/"
+        async with streamablehttp_client(address) as (read, write, _), ClientSession(read, write) as session:
+            await session.initialize()
+            made = await session.call_tool("generate", {"genre": "jazz", "duration_s": 2, "seed": 5})
+            clip = re.search(r"'url': '([^']+)'", made.content[0].text)[1]
+            heard = await session.call_tool("classify", {"audio": clip})
+            refused = await session.call_tool("generate", {"genre": "polka"})
+            assert [answer.isError for answer in (made, heard, refused)] == [False, False, True]
+            return [answer.content[0].text for answer in (made, heard, refused)]
+
+    made, heard, refused = asyncio.run(talk())
+    assert made.endswith(", 5]") and "jazz-seed-5.wav" in made
+    assert "Sounds like" in heard or "None of my ten genres" in heard
+    assert refused.startswith("genre 'polka' is unknown")
 
 
 def test_an_answer_over_plain_http_is_a_file_and_the_seed(demo):
