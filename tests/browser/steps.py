@@ -54,6 +54,11 @@ def choose(page, field: str, label: str) -> None:
     page.get_by_role("option").first.wait_for(state="detached")
 
 
+def blend_with_metal(page) -> None:
+    choose(page, "second", "metal")
+    page.wait_for_selector("#share input[type=number]")
+
+
 def set_length(page, seconds: float) -> None:
     page.fill("#duration input[type=number]", str(seconds))
     page.press("#duration input[type=number]", "Tab")
