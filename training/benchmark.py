@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ from genre_gan.pretrained import CONFIG_NAME, read_config
 from training.arguments import positive_int, run_script
 from training.benchmark_page import measure_page, running_app
 from training.benchmark_training import measure_memory, measure_training
-from training.stopwatch import Row, seconds, tones
+from training.stopwatch import Row, processor_name, seconds, tones
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATORS = ("spectral-gan", "waveform-gan")  # families of models that the generating pipeline loads
@@ -129,21 +130,12 @@ def measure_start() -> Iterator[Row]:
 
 
 def _processor_seconds(words: list[str]) -> float:
-    usage = _usage([sys.executable, *words])
-    return usage.ru_utime + usage.ru_stime
-
-
-def _usage(command: list[object]):
-    """Run a command to its end; what it used comes back."""
+    """What a Python process takes from its start to its end."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    words = [str(word) for word in command]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT, env=environment)
-    error = process.stderr.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{command} failed: {error}")
-    return usage
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *words], stdout=subprocess.DEVNULL, cwd=ROOT, env=environment, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 GROUPS = {
@@ -171,18 +163,8 @@ def heading(args: argparse.Namespace) -> str:
     only = "" if args.only == list(GROUPS) else f" --only {' '.join(args.only)}"
     return (
         f"# Benchmark\n\n`python training/benchmark.py{only} --threads {args.threads}`: {kind}, {args.threads} thread(s), "
-        f"torch {torch.__version__}, Python {platform.python_version()}, {_processor_name()}.\n"
+        f"torch {torch.__version__}, Python {platform.python_version()}, {processor_name()}.\n"
     )
-
-
-def _processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    features = [flag for flag in ("avx512_bf16", "amx_bf16") if any(flag in line for line in lines)]
-    return f"{name} with {' and '.join(features)}" if features else name
 
 
 def run_benchmark(args: argparse.Namespace) -> None:
@@ -195,7 +177,7 @@ def run_benchmark(args: argparse.Namespace) -> None:
             rows.append(row)
     print(f"{heading(args)}\n{table(rows)}")
     if args.json is not None:
-        record = {"machine": _processor_name(), "threads": args.threads, "rows": [row._asdict() for row in rows]}
+        record = {"machine": processor_name(), "threads": args.threads, "rows": [row._asdict() for row in rows]}
         write_bytes(args.json, (json.dumps(record, indent=1) + "\n").encode())
     if args.markdown is not None:
         write_bytes(args.markdown, f"{heading(args)}\n{table(rows)}\n".encode())

@@ -15,7 +15,7 @@ import torch
 from accelerate.state import AcceleratorState
 from torch.utils.flop_counter import FlopCounterMode
 
-from training.stopwatch import Row, clock, seconds, write_music
+from training.stopwatch import Row, clock, processor_name, seconds, write_music
 from training.trainer import Task, Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,7 +71,7 @@ def measure_training() -> Iterator[Row]:
                 if kind == "lstm":  # torch's counter does not see into LSTM layers
                     note = ""
                 yield Row("training", f"{kind} in {precision}", 1.0 / result["step_s"], "steps a second", "", note)
-            target = ">=1.5" if _has_fast_bf16() else ""
+            target = ">=1.5" if "bf16" in processor_name() else ""
             yield Row("training", f"{kind}: bf16 against fp32", plain["step_s"] / mixed["step_s"], "times as fast", target)
             yield Row("training", f"{kind}: waiting for data", 100 * max(plain["waited"], mixed["waited"]), "% of the time", "<1")
 
@@ -96,15 +96,6 @@ def _matmul_flops(dtype: torch.dtype) -> float:
     a, b = torch.randn(2, 2048, 2048).to(dtype)
     (took_s,) = seconds(lambda: a @ b)
     return 2 * 2048**3 / took_s
-
-
-def _has_fast_bf16() -> bool:
-    """Whether this processor has instructions for it."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
 def measure_memory() -> Iterator[Row]:

@@ -1,7 +1,8 @@
-"""What the parts of the benchmark share: a line of its table, a stopwatch, and music made of tones."""
+"""What the parts of the benchmark share: a line of its table, the processor, a stopwatch, and music made of tones."""
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,17 @@ class Row(NamedTuple):
             return ""
         limit = float(self.target.lstrip("<>="))
         return "yes" if (self.value < limit if self.target.startswith("<") else self.value >= limit) else "no"
+
+
+def processor_name() -> str:
+    """Its name, and which of its instructions for bf16 count."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    features = [flag for flag in ("avx512_bf16", "amx_bf16") if any(flag in line for line in lines)]
+    return f"{name} with {' and '.join(features)}" if features else name
 
 
 def clock() -> float:
