@@ -128,3 +128,10 @@ def test_the_package_imports_nothing_heavy():
     code = "import sys, genre_gan; genre_gan.Clip, genre_gan.Recipe, genre_gan.GENRES; print(*sys.modules)"
     modules = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
     assert "numpy" in modules and not modules & {"torch", "scipy", "librosa", "soundfile", "gradio", "datasets", "matplotlib"}
+
+
+def test_models_load_without_what_takes_a_second_to_import_and_is_not_needed():
+    code = "import sys; from genre_gan import GenreClassifier as C, GenreGenerator as G; C.from_pretrained(); G.from_pretrained()"
+    code += "; print(*sys.modules)"
+    modules = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    assert "torch" in modules and not modules & {"torch._dynamo", "sympy", "librosa", "scipy.signal", "datasets", "gradio"}
