@@ -133,7 +133,7 @@ def _visit(browser: Any, address: str, song: Path) -> tuple[float, float, float,
     page.fill("#duration input[type=number]", f"{GENERATED_S:.0f}")
     page.press("#duration input[type=number]", "Tab")
     sound_ms, whole_ms = page.evaluate(GENERATE_JS)
-    page.get_by_text("The classifier hears").wait_for()
+    page.locator("#player .status", has_text="The classifier hears").wait_for()
     page.get_by_role("tab", name="Classify").click()
     page.evaluate(WATCH_UPLOAD_JS)
     page.set_input_files("#upload input[type=file]", song)

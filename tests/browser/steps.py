@@ -73,7 +73,7 @@ def wait_for_takes(page, number: int) -> None:
 
 
 def wait_until_made(page) -> None:
-    page.get_by_text("The classifier hears").wait_for()
+    page.locator("#player .status", has_text="The classifier hears").wait_for()
     page.wait_for_function("window.genreGan.shown()?.done")
 
 

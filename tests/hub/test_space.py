@@ -60,6 +60,7 @@ def answers(port: int, app: subprocess.Popen, seconds: float = 120.0) -> bool:
 
 def test_the_space_agrees_with_this_project():
     import gradio
+    from huggingface_hub import SpaceHardware
     from packaging.requirements import Requirement
     from packaging.version import Version
 
@@ -73,6 +74,11 @@ def test_the_space_agrees_with_this_project():
     header = yaml.safe_load(deploy_space.space_readme(settings, "---\nold: header\n---\n# Title\n").split("---")[1])
     assert header["sdk_version"] == settings["sdk_version"]
     assert header["models"] == ["anna/genre-gan-mel", "anna/genre-gan-classifier"]
+    # what the Hub takes: https://huggingface.co/docs/hub/spaces-config-reference
+    colours = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+    assert {header["colorFrom"], header["colorTo"]} <= colours and len(header["short_description"]) <= 60
+    assert header["app_file"] == "app.py" and (ROOT / header["app_file"]).is_file()
+    assert header["suggested_hardware"] in {hardware.value for hardware in SpaceHardware}
     assert header["suggested_hardware"] == settings["hardware"] and "old" not in header and "variables" not in header
 
 
