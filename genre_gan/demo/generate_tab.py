@@ -86,7 +86,7 @@ def add_generate_tab(models: Models) -> GenerateTab:
     stop.click(handlers.stop, visit, None, js=STOP_JS, queue=False, **QUIET)
     example.click(list, example, form, queue=False, **QUIET)
     # these happen in the browser alone
-    player.kept(None, [player, takes], takes, js="(music, takes) => [window.genreGan.keep(music, takes)]")
+    player.kept(None, takes, takes, js="(takes) => [window.genreGan.keep(takes)]")
     takes_view.edited(None, takes_view, takes, js=SAME_JS)
     takes.change(None, takes, takes_view, js=SAME_JS)
     second, share, model = (settings[name] for name in ("second", "share", "model"))

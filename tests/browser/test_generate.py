@@ -200,6 +200,18 @@ def test_takes_come_newest_first_stay_over_a_reload_and_can_be_changed(open_page
     assert steps.take_titles(page) == ["My <b>song</b>"]
 
 
+def test_takes_are_kept_however_late_their_pictures_are_drawn(open_page):
+    page = open_page()
+    page.evaluate(
+        """() => {
+          const draw = window.createImageBitmap.bind(window);
+          window.createImageBitmap = (blob) => new Promise((go) => setTimeout(go, 3000)).then(() => draw(blob));
+        }"""
+    )
+    generate(page)
+    assert steps.take_titles(page) == [title(page)]
+
+
 def test_four_takes_in_one_press_and_a_surprise(open_page):
     page = open_page()
     open_settings(page)

@@ -96,9 +96,9 @@ window.genreGan = (() => {
     return canvas.toDataURL('image/webp', 0.6);
   }
 
-  // The list of takes with those in front that came with the music and were not put there before.
-  function keep(music, takes) {
-    const fresh = music.clips.filter(({ take }) => take && isDrawn(take.id) && !seen.has(take.id) && !takes.some(({ query }) => query === take.query));
+  // The list of takes with those in front that are drawn and were not put there before.
+  function keep(takes) {
+    const fresh = [...clips.values()].filter(({ take }) => take && isDrawn(take.id) && !seen.has(take.id) && !takes.some(({ query }) => query === take.query));
     const added = fresh.map(({ take }) => ({ ...take, picture: thumbnail(clips.get(take.id)) }));
     added.forEach(({ id }) => seen.add(id));
     const kept = [...added.reverse(), ...takes];
