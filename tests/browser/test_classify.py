@@ -72,7 +72,7 @@ def test_no_answer_stays_beside_another_sound(page, tmp_path):
 
 
 def test_samples_of_ours_are_classified_generated_ones_marked_and_silence_dark(page):
-    for name in ("classical (generated)", "Ode to Joy"):
+    for name in ("Ode to Joy", "classical (generated)"):
         page.get_by_role("button", name=name).click()
         page.wait_for_function(CLASSIFIED)
         steps.keep_picture(page, "classify")  # the second one stays
