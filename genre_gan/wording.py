@@ -58,8 +58,7 @@ def nearest(guess: Guess) -> str:
     """What an unsure guess leans to, in a sentence; nothing where it hears none of its genres at all."""
     if guess.is_sure or guess.known < MIN_KNOWN:
         return ""
-    (first, p_first), (second, p_second), *_ = guess.top(2)
-    return f"Nearest to {first} ({p_first:.0%}), then {second} ({p_second:.0%}).".replace("%", " %")
+    return f"Nearest to {', then '.join(f'{genre} ({100 * p:.0f} %)' for genre, p in guess.top(2))}."
 
 
 def table(results: Mapping[str, Guess | str], genres: Sequence[str]) -> tuple[list[str], list[list[str | float]]]:

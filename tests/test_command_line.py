@@ -17,7 +17,7 @@ from genre_gan.__main__ import main, parse_blend
 from genre_gan.classify import TimelinePoint
 from genre_gan.models.classifier import GenreLSTM
 from genre_gan.models.waveform import WaveformGenerator
-from genre_gan.wording import clock, csv_text, passages, sentence, strongest_moment
+from genre_gan.wording import clock, csv_text, nearest, passages, sentence, strongest_moment
 from tests.conftest import SAMPLE_RATE_HZ, synthesize
 from tests.test_models import TINY_LSTM, tiny_gan, tiny_spectral_model
 
@@ -165,6 +165,12 @@ def test_the_strongest_moment_is_told():
     heard = heard._replace(timeline=(*heard.timeline[:2], TimelinePoint(6.0, 9.0, "jazz", loud), heard.timeline[3]))
     assert strongest_moment(heard) == "Most like jazz from 0:06 to 0:09."
     assert strongest_moment(guess("j")) == strongest_moment(guess("jj", is_sure=False)) == ""
+
+
+def test_an_unsure_guess_tells_what_it_is_nearest_to():
+    assert nearest(guess("jj")) == "" == nearest(guess("jj", is_sure=False)._replace(known=0.05))
+    assert nearest(guess("jj", is_sure=False)) == "Nearest to jazz (62 %), then blues (38 %)."
+    assert nearest(guess("jj", is_sure=False)._replace(probabilities={"jazz": 1.0})) == "Nearest to jazz (100 %)."
 
 
 def test_an_unsure_guess_names_no_genre():
