@@ -15,8 +15,8 @@ from genre_gan.features import MUSICNN_SETTINGS, FeatureConfig, FeatureExtractor
 from genre_gan.models.classifier import GenreLSTM, LinearProbe, LSTMConfig, ProbeConfig
 from genre_gan.models.musicnn import MusiCNNConfig
 from tests.conftest import synthesize, write_music_folder
-from training import linear_probe, train_lstm
-from training.degrade import degrade
+from training import linear_probe, probe_examples, train_lstm
+from training.degrade import degrade, play_in_a_room, telephone
 from training.not_music import KINDS, make_not_music, recordings, variations
 from training.scores import balanced, expected_calibration_error, reliability, track_scores
 
@@ -143,8 +143,18 @@ def test_degraded_copies_are_finite_and_about_as_long():
         changed = degrade(samples, 16_000, rng)
         assert changed.dtype == np.float32 and np.isfinite(changed).all() and changed.std() > 0
         assert len(changed) == pytest.approx(len(samples), rel=0.07)
+    for change in (telephone, play_in_a_room):
+        changed = change(samples, 16_000, rng)
+        assert changed.dtype == np.float32 and np.isfinite(changed).all() and abs(len(changed) - len(samples)) <= 2
     varied = variations([samples, samples[:9000]], 16_000, rng)
-    assert len(varied) == 12 and all(3 * 16_000 <= len(sound) <= 6 * 16_000 and np.isfinite(sound).all() for sound in varied)
+    assert len(varied) == 6 and all(3 * 16_000 <= len(sound) <= 6 * 16_000 and np.isfinite(sound).all() for sound in varied)
+
+
+def test_a_telephone_line_carries_the_band_of_a_voice():
+    noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    power = np.abs(np.fft.rfft(telephone(noise, 16_000, np.random.default_rng(0)))) ** 2  # a bin a Hz
+    inside = power[500:2900].mean()
+    assert power[:100].mean() < 0.01 * inside and power[4200:].mean() < 1e-6 * inside
 
 
 def test_scores_by_hand():
@@ -184,8 +194,8 @@ def shipped(tmp_path_factory):
         sound = make_not_music("noise", 1.0, 22_050, np.random.default_rng(k))
         soundfile.write(root / "sounds" / "room" / f"{k}.wav", sound, 22_050)
     patch = pytest.MonkeyPatch()
-    patch.setattr(linear_probe, "SYNTHETIC_OF_KIND", 1)
-    patch.setattr(linear_probe, "VOICES", ())
+    patch.setattr(probe_examples, "SYNTHETIC_OF_KIND", 1)
+    patch.setattr(probe_examples, "VOICES", ())
     arguments = ["--preset", "shipped", "--data", data, "--extra-data", extra, "--not-music", root / "sounds"]
     for name, n_processes in (("run", 1), ("first of two", 2)):
         patch.setenv("WORLD_SIZE", str(n_processes))

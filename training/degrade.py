@@ -31,6 +31,20 @@ def degrade(samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) 
     return sound.astype(np.float32)
 
 
+def telephone(samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    """Over a telephone line: the band of a voice, sampled at 8 kHz, float32 [shape=(n,)]."""
+    import soxr
+
+    sound = limit_band(samples.astype(np.float64), sample_rate_hz, rng.uniform(250, 350), rng.uniform(3000, 3600))
+    return soxr.resample(soxr.resample(sound, sample_rate_hz, 8_000), 8_000, sample_rate_hz).astype(np.float32)
+
+
+def play_in_a_room(samples: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
+    """From a small loudspeaker in a room, float32 [shape=(n,)]."""
+    played = limit_band(samples.astype(np.float64), sample_rate_hz, rng.uniform(150, 400), rng.uniform(5000, 7500))
+    return reverberate(equalise(played, sample_rate_hz, rng), sample_rate_hz, rng).astype(np.float32)
+
+
 def equalise(sound: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
     """A random tilt and two random bells."""
     octave = np.log2((np.fft.rfftfreq(len(sound), 1 / sample_rate_hz) + 1.0) / 1000.0)

@@ -11,8 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,147 +19,26 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
-from genre_gan.audio import load_audio
 from genre_gan.classify import pool_slices
 from genre_gan.data.cache import FeatureStore
-from genre_gan.data.sources import DEFAULT_DATASET, TrackSet, load_tracks
-from genre_gan.data.splits import N_FOLDS, artist_folds, artist_groups
-from genre_gan.features import MUSICNN_SETTINGS, FeatureConfig, FeatureExtractor, cut_evenly
+from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
+from genre_gan.data.splits import N_FOLDS, artist_folds
+from genre_gan.features import FeatureConfig
 from genre_gan.files import write_bytes
-from genre_gan.hub import packaged_weights, push_model_folder
-from genre_gan.models.classifier import LinearProbe, ProbeConfig
-from genre_gan.models.musicnn import MusiCNN
+from genre_gan.hub import push_model_folder
+from genre_gan.models.classifier import LinearProbe
 from training.arguments import launch_command
-from training.degrade import degrade
-from training.not_music import KINDS, folds_of_strangers, make_not_music, recordings, speak, variations
+from training.not_music import recordings
+from training.probe_examples import NOT_MUSIC, RATE_HZ, FrontEnd, Recording, learn_music, learn_not_music, stranger_folds
 from training.run_folder import check_run
 from training.scores import balanced, check_genres, expected_calibration_error
 
-FEATURES = FeatureConfig("musicnn", **MUSICNN_SETTINGS, segment_s=3.0)
-RATE_HZ = FEATURES.sample_rate_hz
 L2 = 0.03  # weight of the squared coefficients beside the mean cross-entropy
-DEGRADED_COPIES, EXCERPT_S = 2, 9.0
 EXTRA_SHARE = 0.15  # of a genre's weight, for what --extra-data has of it
-OTHER_GENRES_WEIGHT, NOT_MUSIC_WEIGHT = 1.0, 2.0  # a genre weighs 1
-SYNTHETIC_OF_KIND = 20
+OTHER_GENRES_WEIGHT, NOT_MUSIC_WEIGHT = 1.0, 4.0  # a genre weighs 1
 HIGHEST_THRESHOLD = 0.9999  # rounded to 1, nothing would reach it
 UNSURE_SHARE = 0.08  # of unheard music, that which looks least like any of the genres
-ALWAYS = -1  # the fold of what every model learns from
-# Voices and sentences other than those of evaluate_classifier.py.
-VOICES = ("en-us+m1", "en-us+f1", "it", "pl+f4", "nl+m3", "pt+f5", "sv+m7", "en-gb+m2", "ru", "tr+f2", "hi", "ja+m1", "fi+f3")
-SENTENCES = (
-    "Good evening. Here is the news: the council has agreed to open the old bridge again in spring.",
-    "I never thought that I would say this, but the second chapter is far better than the first one.",
-    "Turn left after the station, walk for ten minutes, and you will see the library on your right.",
-)
-
-
-@dataclass(frozen=True)
-class Recording:
-    """What one recording teaches.
-
-    Attributes:
-        statistics: of its slices and those of its degraded copies, Tensor[n x D].
-        n_clean: how many of them are of the recording as it is; they come first.
-        class_id: a genre's number, or the number of genres for none of these.
-        group: what shares a weight: a collection's genre, or a source of sound that is no music.
-        weight: of the recording within its group.
-        fold: which model of the cross-validation never hears it.
-        collection: where it is from.
-    """
-
-    statistics: Tensor
-    n_clean: int
-    class_id: int
-    group: str
-    weight: float
-    fold: int
-    collection: str
-
-
-class FrontEnd:
-    """Sound to what the linear head reads, by the path that the classifier takes."""
-
-    def __init__(self, genres: tuple[str, ...]):
-        musicnn = MusiCNN.load(packaged_weights("musicnn"))
-        self.network = LinearProbe(ProbeConfig(FEATURES, genres, musicnn=musicnn.config, none_of_these=True)).eval()
-        self.network.musicnn.load_state_dict(musicnn.state_dict())
-        self.extractor = FeatureExtractor(FEATURES)
-
-    @torch.inference_mode()
-    def hear(self, samples: np.ndarray) -> Tensor:
-        """Statistics of its slices, Tensor[n x D], of samples at 16 kHz [shape=(n_samples,)]."""
-        features = self.extractor(torch.from_numpy(samples)[None])[0]
-        slices = cut_evenly(features, FEATURES.segment_frames)
-        return self.network.statistics(self.network.hear(slices)).clone()
-
-    def hear_with_copies(self, samples: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, int]:
-        """Statistics as it is and of degraded excerpts, and how many are of the first kind."""
-        clean, length = self.hear(samples), round(EXCERPT_S * RATE_HZ)
-        heard = [clean]
-        for _ in range(DEGRADED_COPIES):
-            start = int(rng.integers(0, max(1, len(samples) - length)))
-            heard.append(self.hear(degrade(samples[start : start + length], RATE_HZ, rng)))
-        return torch.cat(heard), len(clean)
-
-
-def learn_music(
-    args: argparse.Namespace, front_end: FrontEnd, store: FeatureStore, folds: np.ndarray, extra: bool
-) -> Iterator[Recording]:
-    """The recordings of labelled music: of `--data`, in folds with artists apart, or of `--extra-data`."""
-    genres, tracks = front_end.network.config.genres, store.tracks
-    artists = artist_groups(tracks)[0]
-    of_artist = Counter(zip(artists, tracks.genre_names, strict=True))
-    names = [Path(source).name for source in (args.extra_data if extra else args.data or [DEFAULT_DATASET])]
-    for i in tqdm(range(len(tracks)), desc="extra music" if extra else "music", unit="track", leave=False):
-        is_known = tracks.genre_names[i] in genres
-        if folds[i] < 0 and not extra:
-            continue  # faulty or repeated
-        rng = np.random.default_rng([args.seed, i, extra])
-        samples = store.read(i)[:, 0]
-        statistics, n_clean = front_end.hear_with_copies(samples, rng)
-        n_of_artist = of_artist[artists[i], tracks.genre_names[i]]
-        yield Recording(
-            statistics=statistics,
-            n_clean=n_clean,
-            class_id=genres.index(tracks.genre_names[i]) if is_known else len(genres),
-            group=f"{'extra ' if extra else ''}{tracks.genre_names[i] if is_known else 'other genres'}",
-            weight=n_of_artist**-0.5,
-            fold=ALWAYS if extra and is_known else int(folds[i]),
-            collection=names[tracks.sources[i]],
-        )
-
-
-def stranger_folds(tracks: TrackSet) -> np.ndarray:
-    """`folds_of_strangers` of each source [shape=(n_tracks,)]."""
-    sources, folds = np.array(tracks.sources), np.zeros(len(tracks), np.int64)
-    for source in np.unique(sources):
-        members = np.flatnonzero(sources == source)
-        folds[members] = folds_of_strangers(tracks.select(members))
-    return folds
-
-
-def learn_not_music(args: argparse.Namespace, front_end: FrontEnd) -> Iterator[Recording]:
-    """Recordings that are no music and variations of them, in folds by their place in their source; synthetic sounds."""
-    rng, none = np.random.default_rng([args.seed, 1]), len(front_end.network.config.genres)
-    for source, paths in recordings(args.not_music).items():
-        sounds = [load_audio(path, RATE_HZ).samples for path in tqdm(paths, desc=source, leave=False)]
-        for fold in range(N_FOLDS):
-            mine = sounds[fold::N_FOLDS]
-            for sound in mine:
-                statistics = front_end.hear(sound)
-                yield Recording(statistics, len(statistics), none, source, 1.0, fold, "not music")
-            for sound in variations(mine, RATE_HZ, rng) if mine else ():
-                yield Recording(front_end.hear(sound), 0, none, source, 1.0, fold, "variation")
-    for kind in KINDS:
-        for _ in range(SYNTHETIC_OF_KIND):
-            sound = make_not_music(kind, rng.uniform(2.0, 6.0), RATE_HZ, rng)
-            yield Recording(front_end.hear(sound), 0, none, "synthetic", 1.0, ALWAYS, "synthetic")
-    spoken = [load_audio(sound, RATE_HZ).samples for sound in speak(VOICES, SENTENCES)]
-    for sound in [*spoken, *variations(spoken[::3], RATE_HZ, rng)] if spoken else ():
-        yield Recording(front_end.hear(sound), 0, none, "synthetic speech", 1.0, ALWAYS, "synthetic")
 
 
 def fit(front_end: FrontEnd, examples: Sequence[Recording]) -> LinearProbe:
@@ -214,8 +92,8 @@ class Answer:
 @torch.no_grad()
 def answer(network: LinearProbe, examples: Sequence[Recording]) -> list[Answer]:
     """What the network says of recordings as they are."""
-    heard = [e for e in examples if e.n_clean]
-    return [Answer(e, network.output(network.standardise(e.statistics[: e.n_clean])).numpy()) for e in heard]
+    asked = [e for e in examples if e.n_asked]
+    return [Answer(e, network.output(network.standardise(e.statistics[: e.n_asked])).numpy()) for e in asked]
 
 
 def pooled(answers: Sequence[Answer], temperature: float, agreement: float) -> np.ndarray:
@@ -278,7 +156,7 @@ def score(music: Sequence[Answer], others: Sequence[Answer]) -> dict:
 def without_a_source(front_end: FrontEnd, examples: Sequence[Recording], settings: dict[str, float]) -> dict[str, float]:
     """The share named of each source of recordings that are no music by a model that heard nothing of that source."""
     named = {}
-    for source in sorted({e.group for e in examples if e.collection == "not music"}):
+    for source in sorted({e.group for e in examples if e.collection == NOT_MUSIC}):
         kept = [e for e in examples if e.group != source]
         answers = answer(fit(front_end, kept), [e for e in examples if e.group == source])
         known = 1.0 - pooled(answers, settings["temperature"], settings["agreement"])[:, -1]
@@ -293,6 +171,7 @@ def train(args: argparse.Namespace) -> None:
     check_run(args, args.resume)
     waveform = FeatureConfig("waveform", RATE_HZ)
     store = FeatureStore(load_tracks(args.data or [DEFAULT_DATASET], args.genres), waveform, args.cache_dir, progress=True)
+    recordings(args.not_music)  # a missing folder is told before the work
     print(store.summary(), flush=True)
     check_genres(store.tracks.genres)
     front_end, folds = FrontEnd(store.tracks.genres), artist_folds(store.tracks)

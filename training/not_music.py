@@ -13,7 +13,7 @@ import numpy as np
 from genre_gan.audio import SUFFIXES
 from genre_gan.data.sources import DataError, TrackSet
 from genre_gan.data.splits import N_FOLDS, artist_groups
-from training.degrade import coloured_noise, degrade, limit_band, reverberate
+from training.degrade import coloured_noise, limit_band
 
 # First three formants of vowels in Hz (Peterson & Barney 1952, men).
 _FORMANTS_HZ = np.array(
@@ -162,13 +162,11 @@ def repeat(sound: np.ndarray, n_samples: int, sample_rate_hz: int, rng: np.rando
 
 
 def variations(sounds: Sequence[np.ndarray], sample_rate_hz: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """For each sound: repeated, degraded, by telephone, in a room, in a conversation with others, and in a babble of them."""
+    """For each sound: repeated, in a conversation with others, and in a babble of them."""
     made = []
     for sound in sounds:
         n_samples = round(rng.uniform(3.0, 6.0) * sample_rate_hz)
-        repeated = repeat(sound, n_samples, sample_rate_hz, rng)
-        made += [repeated, degrade(repeated, sample_rate_hz, rng), limit_band(repeated, sample_rate_hz, 300.0, 3400.0)]
-        made.append(reverberate(repeated, sample_rate_hz, rng))
+        made.append(repeat(sound, n_samples, sample_rate_hz, rng))
         others = [sounds[k] for k in rng.integers(0, len(sounds), 6)]
         turns = [repeat(other, len(other) + 1000, sample_rate_hz, rng) * rng.uniform(0.3, 1.0) for other in others]
         made.append(np.resize(np.concatenate(turns), n_samples))
