@@ -20,9 +20,10 @@ from training.open_set import OTHER_GENRES, Answers, answer_curve, named_shares,
 RATE_HZ = 22_050
 
 
-def write_classifier(folder, genres=("blues", "metal")):
+def write_classifier(folder, genres=("blues", "metal"), **training_record):
     model = GenreLSTM(LSTMConfig(FeatureConfig("mfcc-segment", segment_s=1.0), genres, hidden_size=8))
     model.feature_std.fill_(100.0)
+    model.training_record = training_record
     return model.save_pretrained(folder)
 
 
@@ -56,7 +57,9 @@ def folders(tmp_path) -> list[str]:
 
 
 def test_everything_is_measured_on_models_that_never_heard_the_artist(folders, tmp_path, capsys):
-    evaluate_classifier.main(folders)
+    for fold in range(5):
+        write_classifier(tmp_path / "rival" / f"fold-{fold}" / "model")
+    evaluate_classifier.main([*folders, "--compare", str(tmp_path / "rival")])
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"results.json", "results.md", "confusion.png", "reliability.png", "open_set.png"}
@@ -67,9 +70,27 @@ def test_everything_is_measured_on_models_that_never_heard_the_artist(folders, t
     assert results["named"][OTHER_GENRES]["n"] == 2
     assert results["named"]["speech, here"]["n"] == results["named"]["speech"]["n"] == 1
     assert results["named"]["silence (made up)"]["named"] == 0.0
+    assert results["named"]["all recordings, over a telephone"]["n"] == 2
+    assert list(results["comparison"]) == ["run", "rival", "run and rival, averaged"]
     assert {"+20 dB", "-10 dB"} <= set(results["speech_over_music"])
     page = capsys.readouterr().out
     assert "| music | 12 | 12 |" in page and "Sound that should not be named" in page
+
+
+def test_models_that_heard_what_they_are_asked_about_are_refused(folders, tmp_path):
+    learned = {"blues": 6, "metal": 6}  # all tracks: none was held back
+    write_classifier(tmp_path / "run" / "fold-3" / "model", tracks_per_genre=learned)
+    with pytest.raises(SystemExit, match=r"run/fold-3 learned from 12 tracks, but these folds leave .* to it"):
+        evaluate_classifier.main(folders)
+
+
+def test_only_alike_models_are_compared(folders, tmp_path):
+    for name, genres in (("single/model", ("blues", "metal")), ("others/fold-0/model", ("blues", "polka"))):
+        write_classifier(tmp_path / name, genres)
+    with pytest.raises(SystemExit, match=r"--compare .* has 1 model.* of blues, metal; --model has 5"):
+        evaluate_classifier.main([*folders, "--compare", str(tmp_path / "single" / "model")])
+    with pytest.raises(SystemExit, match=r"1 model.* of blues, polka; --model has 5 of blues, metal"):
+        evaluate_classifier.main([*folders, "--compare", str(tmp_path / "others")])
 
 
 def test_other_genres_and_missing_ones_are_told(tmp_path, capsys):

@@ -36,7 +36,7 @@ def _parts(results: dict) -> Iterator[str]:
         "Accuracy is by track. Balanced: the mean over genres. Intervals: 95 %, by bootstrap over artists, whose tracks are "
         'alike. Calibration error: expected, over ten bins of confidence. Sure: a genre is named, not "not sure".'
     )
-    heads = ["data", "tracks", "artists", "balanced", "accuracy", "calibration error", "sure", "accuracy where sure"]
+    heads = ["", "tracks", "artists", "balanced", "accuracy", "calibration error", "sure", "accuracy where sure"]
     yield table(heads, [_summary(name, row) for name, row in {"all": results["all"], **results["by_collection"]}.items()])
     rows = ([genre, str(row["n"]), _share(row["accuracy"])] for genre, row in results["by_genre"].items())
     yield table(["genre", "tracks", "accuracy"], rows)
@@ -51,15 +51,19 @@ def _parts(results: dict) -> Iterator[str]:
         )
         found = results["robustness"].items()
         rows = (
-            [name, str(row["n"]), f"{row['balanced']:.3f}", _points(row["lost"]), f"{row['turned']:.0%}", f"{row['moved']:.3f}"]
+            [name, str(row["n"]), f"{row['balanced']:.3f}", _points(row["lost"]), f"{row['turned']:.0%}",
+             f"{row['moved']:.3f}", f"{row['sure']:.0%}"]
             for name, row in found
-        )
-        yield table(["the same music", "tracks", "balanced", "points lost", "other guess", "moved"], rows)
+        )  # fmt: skip
+        yield table(["the same music", "tracks", "balanced", "points lost", "other guess", "moved", "sure"], rows)
     yield "Sound that should not be named:"
     found = results["named"].items()
     rows = ([kind, str(row["n"]), f"{row['named']:.0%} ({row['low']:.0%} to {row['high']:.0%})"] for kind, row in found)
     yield table(["sound", "n", "named"], rows)
     yield _curve_table(results["curve"])
+    if results["comparison"]:
+        yield "Other models on the same tracks, and the mean of their probabilities and the first one's:"
+        yield table(heads, [_summary(name, row) for name, row in results["comparison"].items()])
     if results["speech_over_music"]:
         yield "Music under speech, by its level relative to the speech:"
         rows = ([k, str(v["n"]), f"{v['named']:.0%}", f"{v['right']:.0%}"] for k, v in results["speech_over_music"].items())

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
@@ -51,6 +51,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help="music, of which genres that the classifier lacks are taken")
     parser.add_argument("--synthetic", type=positive_int, default=10, metavar="N",
                         help="made-up sounds of each kind that are no music (default: %(default)s)")
+    parser.add_argument("--compare", action="append", default=[], metavar="FOLDER",
+                        help="another cross-validation on the same folds: it and its mean with --model in one table")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder for results.json, results.md and pictures")
     return parser.parse_args(argv)
 
@@ -106,6 +108,7 @@ def choose_tracks(tracks: TrackSet, panel: Panel, split: str, seed: int) -> tupl
     if panel.is_cross_validation:
         folds = artist_folds(tracks, len(panel.classifiers))
         chosen = np.flatnonzero(folds >= 0)
+        check_unheard(panel, tracks.select(chosen), folds[chosen])
         if len(chosen) < len(tracks):
             remarks.append(f"left out {len(tracks) - len(chosen)} faulty or repeated tracks")
         return tracks.select(chosen), folds[chosen], remarks
@@ -114,6 +117,18 @@ def choose_tracks(tracks: TrackSet, panel: Panel, split: str, seed: int) -> tupl
         return tracks, np.zeros(len(tracks), np.int64), remarks
     found = split_tracks(tracks, split, seed=seed)
     return tracks.select(found.valid), np.zeros(len(found.valid), np.int64), [*remarks, found.summary()]
+
+
+def check_unheard(panel: Panel, tracks: TrackSet, folds: np.ndarray) -> None:
+    """Raise `DataError` where a model of the cross-validation learned from other tracks than these folds leave to it."""
+    for fold, classifier in enumerate(panel.classifiers if panel.is_cross_validation else ()):
+        learned = (classifier.model.training_record or {}).get("tracks_per_genre")
+        left = tracks.select(np.flatnonzero(folds != fold)).tracks_per_genre
+        if learned is not None and learned != left:
+            raise DataError(
+                f"{panel.name}/fold-{fold} learned from {sum(learned.values())} tracks, but these folds leave "
+                f"{sum(left.values())} to it, so it may have heard their artists: give the --data that it was trained with"
+            )
 
 
 def ask(panel: Panel, tracks: TrackSet, folds: np.ndarray, change: Callable[[Clip], Clip | bytes], label: str) -> Judged:
@@ -175,6 +190,7 @@ def measure_robustness(panel: Panel, tracks: TrackSet, folds: np.ndarray, per_ge
             "balanced": balanced(changed.hits, changed.genre_ids),
             "lost": vars(estimate),
             "turned": float(turned.mean()),
+            "sure": float(changed.is_sure.mean()),
             "moved": float(np.abs(changed.probabilities - plain.probabilities).max(1).mean()),
         }
 
@@ -184,6 +200,30 @@ def measure_robustness(panel: Panel, tracks: TrackSet, folds: np.ndarray, per_ge
         if len(changed.hits) != len(plain.hits):
             raise DataError(f"some tracks can be read as they are, but not changed ({name})")
         table[name] = compare(changed)
+    return table
+
+
+def load_rival(source: str, panel: Panel, tracks: TrackSet, folds: np.ndarray) -> Panel:
+    """Another model or cross-validation to ask about the same tracks; its genres and folds must be the first one's."""
+    rival = Panel(source)
+    if rival.genres != panel.genres or len(rival.classifiers) != len(panel.classifiers):
+        raise DataError(
+            f"--compare {source} has {len(rival.classifiers)} model(s) of {', '.join(rival.genres)}; "
+            f"--model has {len(panel.classifiers)} of {', '.join(panel.genres)}: they must be the same"
+        )
+    check_unheard(rival, tracks, folds)
+    return rival
+
+
+def compare(panel: Panel, judged: Judged, rivals: list[Panel], tracks: TrackSet, folds: np.ndarray) -> dict[str, dict]:
+    """The summaries of all models on the same tracks, and of each other one mixed with the first by averaging probabilities."""
+    table = {panel.name: summarise(judged)} if rivals else {}
+    for rival in rivals:
+        theirs = ask(rival, tracks, folds, lambda clip: clip, rival.name)
+        if len(theirs.hits) != len(judged.hits):
+            raise DataError(f"{rival.name} cannot read some tracks that {panel.name} can")
+        mean = replace(judged, probabilities=(judged.probabilities + theirs.probabilities) / 2)
+        table |= {rival.name: summarise(theirs), f"{panel.name} and {rival.name}, averaged": summarise(mean)}
     return table
 
 
@@ -197,9 +237,10 @@ def confusion(judged: Judged, n_genres: int) -> list[list[int]]:
 def run(args: argparse.Namespace) -> None:
     panel = Panel(args.model)
     tracks, folds, remarks = choose_tracks(load_tracks(args.data, args.genres), panel, args.split, args.seed)
+    rivals = [load_rival(source, panel, tracks, folds) for source in args.compare]
+    others = ask_about_others(panel, args.not_music, args.other_genres, args.synthetic, args.seed)
     judged = ask(panel, tracks, folds, lambda clip: clip, "as it is")
     names = [Path(source).name for source in args.data]
-    others = ask_about_others(panel, args.not_music, args.other_genres, args.synthetic, args.seed)
     music = Answers(judged.is_sure, judged.known)
     protocol = f"{len(panel.classifiers)} folds with artists apart" if panel.is_cross_validation else f"split {args.split}"
     results = {
@@ -216,6 +257,7 @@ def run(args: argparse.Namespace) -> None:
         "robustness": measure_robustness(panel, tracks, folds, args.robustness_tracks) if args.robustness_tracks > 0 else {},
         "named": named_shares(others),
         "curve": answer_curve(music, others),
+        "comparison": compare(panel, judged, rivals, tracks, folds),
         "speech_over_music": measure_speech_over_music(panel, tracks, folds, args.not_music),
     }
     print(write_results(results, args.output_dir))

@@ -9,6 +9,7 @@ its genres that the other data lacks, and sound that is no music, form one more 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 from collections.abc import Sequence
@@ -182,17 +183,22 @@ def train(args: argparse.Namespace) -> None:
         others += learn_music(args, front_end, extra_store, stranger_folds(extra_store.tracks), extra=True)
     answers: list[Answer] = []
     strange: list[Answer] = []
+    networks = []
     for fold in range(N_FOLDS):
         network = fit(front_end, [e for e in (*music, *others) if e.fold != fold])
         answers += answer(network, [e for e in music if e.fold == fold])
         strange += answer(network, [e for e in others if e.fold == fold])
-        save_fold(network, args.output_dir / f"fold-{fold}" / "model", fold)
-    settings, scores = choose_calibration(answers), score(answers, strange)
-    for fold in range(N_FOLDS):
-        folder = args.output_dir / f"fold-{fold}" / "model"
-        network = LinearProbe.load(folder)
+        networks.append(copy.deepcopy(network))
+    for fold, network in enumerate(networks):
         network.config = replace(network.config, **choose_calibration([a for a in answers if a.recording.fold != fold]))
-        save_fold(network, folder, fold)
+        learned = store.tracks.select(np.flatnonzero((folds >= 0) & (folds != fold)))
+        network.training_record = {
+            "command": launch_command(1),
+            "split": f"fold {fold} of {N_FOLDS} unheard",
+            "tracks_per_genre": learned.tracks_per_genre,
+        }
+        network.save_pretrained(args.output_dir / f"fold-{fold}" / "model")
+    settings, scores = choose_calibration(answers), score(answers, strange)
     scores["named of a source never heard"] = without_a_source(front_end, [*music, *others], settings)
     network = fit(front_end, [*music, *others])
     network.config = replace(network.config, **settings)
@@ -204,24 +210,18 @@ def train(args: argparse.Namespace) -> None:
         print(f"pushed to {push_model_folder(folder, args.push_to_hub, args.private, args.revision)}", flush=True)
 
 
-def save_fold(network: LinearProbe, folder: Path, fold: int) -> None:
-    network.training_record = {"command": launch_command(1), "split": f"fold {fold} of {N_FOLDS} unheard"}
-    network.save_pretrained(folder)
-
-
 def describe(args: argparse.Namespace, store: FeatureStore, scores: dict) -> dict:
     """What the finished model says of its origin."""
     def names(sources: Sequence[str]) -> list[str]:
         return [Path(source).name if Path(source).exists() else source for source in sources]
 
-    genres = store.tracks.genre_names
     return {
         "command": launch_command(1),
         "data": names(args.data or [DEFAULT_DATASET]),
         "extra_data": names(args.extra_data),
         "tracks": len(store.tracks),
         "skipped": len(store.skipped),
-        "tracks_per_genre": {genre: genres.count(genre) for genre in store.tracks.genres},
+        "tracks_per_genre": store.tracks.tracks_per_genre,
         "split": f"all tracks; judged by {N_FOLDS} folds with artists apart",
         "seed": args.seed,
         "cross_validation": scores,

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from genre_gan.audio import AudioError, load_audio
 from genre_gan.data.sources import DataError, TrackSet, load_tracks
-from genre_gan.evaluation.changes import mix
+from genre_gan.evaluation.changes import from_a_laptop_in_a_room, mix, over_a_telephone
 from training.not_music import KINDS, folds_of_strangers, make_not_music, recordings, speak
 from training.panel import Panel
 
@@ -27,6 +27,10 @@ MUSIC_TO_SPEECH_DB = (20.0, 10.0, 0.0, -10.0)
 SPEECH_TRACKS_PER_GENRE = 3
 N_THRESHOLDS = 99
 OTHER_GENRES = "music of other genres"
+CHANGED = {  # what is no music must not be named for the way on which it comes, either
+    "all recordings, over a telephone": over_a_telephone,
+    "all recordings, from a laptop in a room": from_a_laptop_in_a_room,
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,10 @@ def ask_about_others(
     rng = np.random.default_rng([seed, 99])
     sounds: dict[str, list] = recordings(not_music)
     folds: dict[str, list[int]] = {}
+    recorded = [(path, fold) for paths in sounds.values() for fold, path in enumerate(paths)]
+    for kind, change in CHANGED.items() if recorded else ():
+        sounds[kind] = [change(load_audio(path)) for path, _ in recorded]
+        folds[kind] = [fold for _, fold in recorded]
     for source in other_genres:
         tracks = load_tracks([source])
         unknown = [i for i, genre in enumerate(tracks.genre_names) if genre not in panel.genres]
@@ -88,9 +96,10 @@ def named_shares(others: dict[str, Answers]) -> dict[str, dict]:
 def answer_curve(music: Answers, others: dict[str, Answers]) -> list[dict[str, float]]:
     """Shares of music answered, of recorded sound that is no music named, and of other genres named, by threshold.
 
-    Above a threshold on the confidence a genre is named. Made-up sounds do not count.
+    Above a threshold on the confidence a genre is named. Made-up sounds and recordings that were changed do not count.
     """
-    recorded = [a.confidence for kind, a in others.items() if kind != OTHER_GENRES and not kind.endswith("(made up)")]
+    left_out = (OTHER_GENRES, *CHANGED)
+    recorded = [a.confidence for kind, a in others.items() if kind not in left_out and not kind.endswith("(made up)")]
     confidences = {"answered": music.confidence, "not_music_named": np.concatenate([*recorded, np.zeros(0)])}
     confidences["other_genres_named"] = others[OTHER_GENRES].confidence if OTHER_GENRES in others else np.zeros(0)
     return [

@@ -14,6 +14,7 @@ class Panel:
     def __init__(self, source: str):
         folders = sorted(Path(source).glob("fold-*/model"), key=lambda path: int(path.parent.name.removeprefix("fold-")))
         self.classifiers = [GenreClassifier.from_pretrained(folder) for folder in folders or [source]]
+        self.name = Path(source).name
         self.genres = self.classifiers[0].genres
         self.is_cross_validation = bool(folders)
 
