@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from itertools import groupby
-from queue import Empty, Queue
-from threading import Thread
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +24,6 @@ SLICES_PER_CHUNK = 10  # features, and the level where they have one of their ow
 SILENCE_RMS = 1e-4  # -80 dB full scale
 _MOST_AGREEING = 10
 _CHANGE_COST = 4.0  # what a change of genre has to win, in log-probability
-_BATCH_SLICES = 16  # more would not stay in a processor's cache
-_READ_AHEAD = 32  # chunks, of many files
 
 
 class TimelinePoint(NamedTuple):
@@ -121,24 +117,34 @@ class GenreClassifier:
             genre_gan.AudioError: unreadable, or shorter than half a second.
             FileNotFoundError: no such file.
         """
-        chunks = self._chunks(audio, on_note)
-        return self._conclude([_Heard(chunk.spans(), chunk.is_silent, *self._hear([chunk])) for chunk in chunks])
+        heard = [_Heard(chunk.spans(), chunk.is_silent, self._hear(chunk)) for chunk in self._chunks(audio, on_note)]
+        return self._conclude(heard)
 
     def classify_many(self, sources: Iterable[AudioSource]) -> Iterator[Guess | Exception]:
-        """Name the genres of many sounds, faster than one by one: a thread reads ahead, and the network gets many slices at once.
+        """Name the genres of many sounds: several at a time, on one processor core each, instead of one on all of them.
 
         Yields:
             For each source in order its `Guess`, or the `AudioError` or `OSError` that `classify` would raise.
         """
-        found: list[_Heard] = []
-        for batch in _batches(_read_ahead(self._read_many(sources), _READ_AHEAD)):
-            heard = iter(self._hear([item for item in batch if isinstance(item, _Chunk)]))
-            for item in batch:
-                if isinstance(item, _Chunk):
-                    found.append(_Heard(item.spans(), item.is_silent, next(heard)))
-                    continue
-                yield self._conclude(found) if item is None else item
-                found = []
+        n_threads = torch.get_num_threads()
+        waiting: deque[Future] = deque()
+        pool = ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
+        try:
+            for source in sources:
+                waiting.append(pool.submit(self._answer, source))
+                if len(waiting) > 2 * n_threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(n_threads)  # threads that start later shall have as many as before
+
+    def _answer(self, source: AudioSource) -> Guess | Exception:
+        try:
+            return self.classify(source)
+        except (AudioError, OSError) as error:
+            return error
 
     @torch.inference_mode()
     def embed(self, audio: AudioSource) -> np.ndarray:
@@ -172,26 +178,10 @@ class GenreClassifier:
         is_silent = np.array(powers) < SILENCE_RMS**2
         return _Chunk(position / config.sample_rate_hz, len(samples) / config.sample_rate_hz, slices, is_silent)
 
-    def _read_many(self, sources: Iterable[AudioSource]) -> Iterator[_Chunk | Exception | None]:
-        """The chunks of each source, and behind them None, or what is wrong with it."""
-        for source in sources:
-            try:
-                yield from self._chunks(source)
-                yield None
-            except (AudioError, OSError) as error:
-                yield error
-
     @torch.inference_mode()
-    def _hear(self, chunks: list[_Chunk]) -> list[np.ndarray]:
-        """Probabilities of each chunk's slices [shape=(n, n_classes)]; those of one length are computed together."""
-        heard: list[np.ndarray] = [np.zeros(0)] * len(chunks)
-        order = sorted(range(len(chunks)), key=lambda i: chunks[i].slices.shape[1])
-        for _, same in groupby(order, key=lambda i: chunks[i].slices.shape[1]):
-            members = list(same)
-            probabilities = self.model.probabilities(torch.cat([chunks[i].slices for i in members])).cpu()
-            for i, part in zip(members, probabilities.split([len(chunks[i].slices) for i in members]), strict=True):
-                heard[i] = part.numpy()
-        return heard
+    def _hear(self, chunk: _Chunk) -> np.ndarray:
+        """Probabilities of a chunk's slices [shape=(n, n_classes)]."""
+        return self.model.probabilities(chunk.slices).cpu().numpy()
 
     def _conclude(self, heard: list[_Heard]) -> Guess:
         config, n_genres = self.model.config, len(self.genres)
@@ -235,50 +225,6 @@ class _Heard(NamedTuple):
     spans: list[tuple[float, float]]
     is_silent: np.ndarray
     probabilities: np.ndarray
-
-
-def _batches(items: Iterable[_Chunk | Exception | None]) -> Iterator[list[_Chunk | Exception | None]]:
-    """Runs of items with at least `_BATCH_SLICES` slices together; the last may have fewer."""
-    batch, n_slices = [], 0
-    for item in items:
-        batch.append(item)
-        n_slices += len(item.slices) if isinstance(item, _Chunk) else 0
-        if n_slices >= _BATCH_SLICES:
-            yield batch
-            batch, n_slices = [], 0
-    yield batch
-
-
-def _read_ahead(items: Iterator, n_ahead: int) -> Iterator:
-    """The items, of which a thread makes up to `n_ahead` before they are asked for."""
-    queue: Queue = Queue(n_ahead)
-    is_wanted = True
-
-    def work() -> None:
-        try:
-            for item in items:
-                queue.put((item, None))
-                if not is_wanted:
-                    return
-            queue.put((None, StopIteration()))
-        except BaseException as error:  # told to the one who asks
-            queue.put((None, error))
-
-    thread = Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = queue.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item
-    finally:
-        is_wanted = False
-        while thread.is_alive():
-            with suppress(Empty):
-                queue.get(timeout=0.05)
 
 
 def find_changes(probabilities: np.ndarray) -> list[int]:

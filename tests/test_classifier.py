@@ -1,6 +1,7 @@
 """The classifiers' parts against answers worked out by hand, the training of what ships, and what it learns as no music."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -100,6 +101,15 @@ def test_many_sounds_get_the_answers_that_each_gets_alone(tmp_path):
         assert [point[:3] for point in answer.timeline] == [point[:3] for point in alone.timeline]
         assert list(answer.probabilities.values()) == pytest.approx(list(alone.probabilities.values()), abs=1e-5)
         assert answer.known == pytest.approx(alone.known, abs=1e-5)
+
+
+def test_many_sounds_leave_the_number_of_threads_as_it_was():
+    before = torch.get_num_threads()
+    answers = tiny_probe().classify_many([(synthesize(220, 2, 1.0, seed=1), 22_050)] * 8)
+    assert next(answers).genre in TINY.genres
+    answers.close()  # the rest is not asked for
+    with ThreadPoolExecutor(1) as pool:
+        assert torch.get_num_threads() == pool.submit(torch.get_num_threads).result() == before
 
 
 def test_what_is_wrong_in_the_list_of_sounds_is_not_hidden():
