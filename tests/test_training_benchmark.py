@@ -15,7 +15,7 @@ def test_the_table_and_the_json_hold_the_same_rows(tmp_path, capsys):
     words += ["--json", str(tmp_path / "rows.json"), "--markdown", str(tmp_path / "table.md")]
     benchmark.main(words)
     record = json.loads((tmp_path / "rows.json").read_text())
-    names = ["log-mel against librosa", "mfcc against librosa", "classify wav", "classify mp3"]
+    names = ["log-mel against librosa", "mfcc against librosa", "classify wav", "classify mp3", "classify many wav"]
     assert [row["what"] for row in record["rows"]] == names
     for row in record["rows"]:
         assert math.isfinite(row["value"]) and row["value"] > 0
