@@ -41,14 +41,13 @@ class WaveformGANTask(Task):
         self.generator, self.discriminator, self.optimizer_g, self.optimizer_d = trainer.prepare(
             generator,
             discriminator,
-            torch.optim.Adam(generator.parameters(), args.learning_rate, betas=(0.5, 0.999)),
-            torch.optim.Adam(discriminator.parameters(), args.learning_rate, betas=(0.5, 0.999)),
+            torch.optim.Adam(generator.parameters(), args.learning_rate, betas=(0.5, 0.999), fused=True),
+            torch.optim.Adam(discriminator.parameters(), args.learning_rate, betas=(0.5, 0.999), fused=True),
         )
         self._warned = False
 
     def train_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        n_samples = self.config.n_samples
-        real = F.pad(batch.features[..., 0], (0, n_samples))[:, :n_samples]
+        real = F.pad(batch.features[..., 0], (0, self.config.n_samples - batch.features.shape[1]))
         labels = F.one_hot(batch.genre_ids, len(self.genres)).float()
         z_d, z_g = (batch.randn(self.config.latent_dim, draw=draw) for draw in range(2))
         with torch.no_grad():

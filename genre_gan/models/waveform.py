@@ -96,8 +96,8 @@ class WaveformDiscriminator(nn.Module):
 
     def forward(self, samples: Tensor, genre_ids: Tensor) -> Tensor:
         """Logits (B,) of samples Tensor[B x n_samples] and genre ids (B,)."""
-        padding = self.config.n_frames * FRAME - self.config.n_samples
-        frames = nn.functional.pad(samples, (0, padding)).unflatten(1, (-1, FRAME))  # (B, n_frames, FRAME)
+        padding = samples.new_zeros(len(samples), self.config.n_frames * FRAME - self.config.n_samples)
+        frames = torch.cat([samples, padding], 1).unflatten(1, (-1, FRAME))  # (B, n_frames, FRAME)
         return self.judge(torch.cat([self.net(frames), self.embedding(genre_ids)], 1))[:, 0]
 
 
