@@ -31,6 +31,8 @@ def page(open_page):
 def test_an_upload_is_classified_at_once_and_over_time(open_page, size, scheme, tmp_path):
     page = open_page(size, scheme)
     page.get_by_role("tab", name="Classify").click()
+    page.get_by_text(HINT).wait_for()
+    assert steps.barriers(page) == []
     page.set_input_files("#upload input[type=file]", song(tmp_path))
     page.wait_for_function(CLASSIFIED)
     assert page.locator("#timeline img").count() == 2

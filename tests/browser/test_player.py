@@ -49,6 +49,7 @@ def test_two_takes_are_compared_at_the_same_moment(open_page):
     assert 4.9 < page.evaluate("document.querySelector('#player audio').currentTime") < 7
     assert title(page) == page.locator("#compare figcaption").nth(1).inner_text()
     assert pair.nth(1).get_attribute("aria-pressed") == "true" and pair.nth(0).get_attribute("aria-pressed") == "false"
+    assert steps.barriers(page) == []
     steps.keep_picture(page, "compare")
 
 
