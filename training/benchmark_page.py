@@ -27,6 +27,7 @@ from training.stopwatch import Row, tones
 
 ROOT = Path(__file__).resolve().parents[1]
 UPLOAD_S, GENERATED_S, N_VISITS = 30.0, 10.0, 5
+UPLOADS = ("wav", "mp3")
 PATIENCE_MS = 60_000
 # From the press on Generate: when the playhead begins to move, and when the whole clip is there, in milliseconds.
 GENERATE_JS = """async () => {
@@ -106,21 +107,21 @@ def measure_page() -> Iterator[Row]:
         print("page: skipped, there is no chromium on this machine", file=sys.stderr)
         return
     with tempfile.TemporaryDirectory() as folder, running_app() as app, sync_playwright() as driver:
-        song = Clip(tones(UPLOAD_S), SAMPLE_RATE_HZ).save(Path(folder) / "song.mp3")
+        songs = [Clip(tones(UPLOAD_S), SAMPLE_RATE_HZ).save(Path(folder) / f"song.{suffix}") for suffix in UPLOADS]
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        visits = [_visit(browser, app.address, song) for _ in range(N_VISITS + 1)][1:]  # the first one warms up
+        visits = [_visit(browser, app.address, songs) for _ in range(N_VISITS + 1)][1:]  # the first one warms up
         browser.close()
     yield Row("page", "page up: python app.py until it answers", app.started_s, "s", "<5", "on the clock")
     targets = {
         "form usable: the page in a browser without a cache": "<2", f"first sound of {GENERATED_S:.0f} s": "<0.3",
-        f"{GENERATED_S:.0f} s clip whole": "<0.5", f"mp3 of {UPLOAD_S:.0f} s answered": "<0.4",
+        f"{GENERATED_S:.0f} s clip whole": "<0.5", **{f"{suffix} of {UPLOAD_S:.0f} s answered": "<0.4" for suffix in UPLOADS},
     }  # fmt: skip
     for (what, target), took_s in zip(targets.items(), zip(*visits, strict=True), strict=True):
         yield Row("page", what, median(took_s), "s", target, f"median of {N_VISITS} on the clock, {min(took_s):.2f} s at best")
 
 
-def _visit(browser: Any, address: str, song: Path) -> tuple[float, float, float, float]:
-    """One visit with an empty cache: seconds until the form can be used, the first sound, the whole clip, and the answer."""
+def _visit(browser: Any, address: str, songs: list[Path]) -> list[float]:
+    """One visit with an empty cache: seconds until the form can be used, the first sound, the whole clip, and each answer."""
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     page = context.new_page()
     page.set_default_timeout(PATIENCE_MS)
@@ -135,8 +136,12 @@ def _visit(browser: Any, address: str, song: Path) -> tuple[float, float, float,
     sound_ms, whole_ms = page.evaluate(GENERATE_JS)
     page.locator("#player .status", has_text="The classifier hears").wait_for()
     page.get_by_role("tab", name="Classify").click()
-    page.evaluate(WATCH_UPLOAD_JS)
-    page.set_input_files("#upload input[type=file]", song)
-    answered_ms = page.evaluate("window.answeredMs")
+    times_s = [usable_s, sound_ms / 1e3, whole_ms / 1e3]
+    for song in songs:
+        page.evaluate(WATCH_UPLOAD_JS)
+        page.set_input_files("#upload input[type=file]", song)
+        times_s.append(page.evaluate("window.answeredMs") / 1e3)
+        page.locator("#upload").get_by_role("button", name="Clear").click()
+        page.locator("#timeline img").first.wait_for(state="detached")
     context.close()
-    return usable_s, sound_ms / 1e3, whole_ms / 1e3, answered_ms / 1e3
+    return times_s
