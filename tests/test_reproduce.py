@@ -84,7 +84,7 @@ def test_rows_run_once_and_the_page_shows_them_beside_the_report(command, tmp_pa
 
     page = (tmp_path / "results" / "report.md").read_text()
     assert "| LSTM2_FCN_4S_GAN_segment | 1+1 | **2 of 100**, GAN **1 of 500** | 1.2787 | 0.55 | 0.454 |" in page
-    assert "Data: music. Splits of seed 0: segment split: 16 to train, 4 to validate" in page
+    assert "Data: music. Splits of the last row, seed 0: segment split: 16 to train, 4 to validate" in page
     pictures = {path.name for path in (tmp_path / "results").glob("*.png")}
     assert pictures == {"report-figure5.png", "report-figure8.png", "report-gans.png", "report-confusion.png"}
     assert all(f"({name})" in page for name in pictures)
@@ -220,7 +220,7 @@ def test_a_row_is_run_again_with_a_generator_of_more_steps_and_the_page_tells_th
     runs.add(line(100) | {"row": "a quarter generated", "generator_steps": 2000})
     assert runs.has(runs.results[0]) and not runs.has(runs.results[0] | {"generator_steps": 3000})
     page = write_page(tmp_path, runs.results).read_text()
-    assert "Data: music. Splits of seed 0: artist split. The generator had 2000 steps of training." in page
+    assert "Data: music. Splits of the last row, seed 0: artist split. The generator had 2000 steps of training." in page
 
 
 def test_generated_data_helps_only_where_the_interval_over_seeds_says_so():

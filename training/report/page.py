@@ -70,11 +70,12 @@ def _epochs(result: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _data_line(rows: Sequence[Row], results: Results) -> str:
-    """Which data the runs of a table had, and how they were split."""
+    """Which data the runs of a table had, and how those of its last row were split."""
     runs = [run for row in rows for protocol in PROTOCOLS for run in results.get((row.name, protocol), ())]
     data = sorted({" + ".join(run["data"]) for run in runs})
     splits = {run["protocol"]: run["split"] for run in sorted(runs, key=lambda run: -run["seed"])}
-    line = f"Data: {'; '.join(data)}. Splits of seed 0: " + ". ".join(splits[name] for name in PROTOCOLS if name in splits) + "."
+    shown = ". ".join(splits[name] for name in PROTOCOLS if name in splits)
+    line = f"Data: {'; '.join(data)}. Splits of the last row, seed 0: {shown}."
     steps = sorted({run["generator_steps"] for run in runs if run.get("generator_steps")})
     return line + (f" The generator had {' or '.join(map(str, steps))} steps of training." if steps else "")
 
