@@ -5,6 +5,7 @@ import importlib.util
 import json
 import re
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -198,7 +199,8 @@ def test_an_assistant_makes_a_clip_and_has_it_classified_over_mcp(demo):
             assert [answer.isError for answer in (made, heard, refused)] == [False, False, True]
             return [answer.content[0].text for answer in (made, heard, refused)]
 
-    made, heard, refused = asyncio.run(talk())
+    with ThreadPoolExecutor(1) as thread:  # where no event loop runs, as the browser's does in this one
+        made, heard, refused = thread.submit(asyncio.run, talk()).result()
     assert made.endswith(", 5]") and "jazz-seed-5.wav" in made
     assert "Sounds like" in heard or "None of my ten genres" in heard
     assert refused.startswith("genre 'polka' is unknown")
