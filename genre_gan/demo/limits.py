@@ -8,7 +8,7 @@ MAX_DOWNLOADS = 24  # clips in one zip file
 MAX_BODY_BYTES = 1_000_000  # of a request that is no upload
 MAX_CACHE_BYTES = 4_000_000_000
 CACHE_CHECK_S, CACHE_AGE_S = 600, 7_200
-MAX_SESSIONS = 200  # whose state is kept
+MAX_SESSIONS = 100  # whose state is kept, with what was being made where a visitor left
 AT_ONCE, IN_QUEUE = 2, 32  # uses of the models
 
 ON_MODELS: dict[str, Any] = {"concurrency_id": "models", "concurrency_limit": AT_ONCE}

@@ -20,10 +20,12 @@ from tests.browser.steps import generate, menu, open_settings, set_length, set_s
 
 def test_the_server_keeps_no_music_of_a_visit(open_page, demo):
     def kept() -> list:
-        configs = [config for session in demo.state_holder.session_data.values() for config in session.config_values.values()]
+        sessions = [session for name, session in demo.state_holder.session_data.items() if name not in earlier]
+        configs = [config for session in sessions for config in session.config_values.values()]
         values = [config.get("props", {}).get("value") for config in configs]
         return [value for value in values if isinstance(value, dict) and "clips" in value]
 
+    earlier = set(demo.state_holder.session_data)
     page = open_page()
     generate(page)
     deadline = time.monotonic() + PATIENCE_MS / 1000
