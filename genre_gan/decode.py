@@ -153,7 +153,10 @@ def _open_with_libsndfile(file: BinaryIO, source: FileSource) -> SoundFile:
     if isinstance(source, RawAudio):
         layout = {"samplerate": source.sample_rate_hz, "channels": source.n_channels, "subtype": source.encoding, "format": "RAW"}
         return soundfile.SoundFile(handle, closefd=False, **layout)
-    return soundfile.SoundFile(handle, closefd=False)
+    sound = soundfile.SoundFile(handle, closefd=False)
+    # else soundfile seeks behind each piece, which takes time, and of which libmpg123 complains on stderr
+    sound.seekable = lambda: False  # type: ignore[method-assign]
+    return sound
 
 
 def _check_rate(rate_hz: int, name: str) -> None:

@@ -109,6 +109,16 @@ def test_a_failed_save_leaves_nothing(tmp_path):
     assert list(tmp_path.glob("*.xyz")) == [] and list(tmp_path.glob(".a*")) == []
 
 
+def test_an_mp3_is_read_on_without_a_word_on_stderr(capfd):
+    """A seek behind each piece makes libmpg123 complain of frames whose beginning it skipped."""
+    time_s = np.arange(6 * RATE_HZ) / RATE_HZ
+    bursts = 0.5 * np.random.default_rng(1).standard_normal(len(time_s)) * np.exp(-12 * (4 * time_s % 1))
+    buffer = io.BytesIO()
+    soundfile.write(buffer, bursts.clip(-1, 1), RATE_HZ, format="MP3", bitrate_mode="CONSTANT", compression_level=0.6)
+    assert load_audio(buffer.getvalue()).duration_s == pytest.approx(6.0, abs=0.1)
+    assert capfd.readouterr().err == ""
+
+
 @needs_ffmpeg
 def test_a_header_that_promises_too_little_hides_no_sound(tmp_path):
     samples = synthesize(220, 2, 6.0, seed=4)
