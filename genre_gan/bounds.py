@@ -16,7 +16,6 @@ MAX_NUMBER, MAX_TEXT, MAX_ITEMS = 2**24, 1_000, 1_024
 SPARE_ELEMENTS = 2**24  # of tensors that a model makes beside those in its file, such as windows and filters
 MAX_TENSORS = 200_000
 _WEIGHT_MAKERS = (torch.empty, torch.zeros, torch.ones, torch.randn)
-_WEIGHT_MAKERS = (torch.empty, torch.zeros, torch.ones, torch.randn)
 
 
 class TooLarge(ValueError):

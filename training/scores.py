@@ -29,11 +29,12 @@ def track_scores(
     Returns:
         The scores, and the confusion matrix: `[i, j]` counts tracks of genre i named genre j [shape=(n_genres, n_genres)].
     """
+    from sklearn.metrics import confusion_matrix
+
     tracks, position = np.unique(segments.track, return_inverse=True)
     of_slices, genre_ids = truth[segments.track], truth[tracks]
     named = pool_slices(probabilities, segments.n_frames, position, agreement).argmax(1)
-    confusion = np.zeros((probabilities.shape[1],) * 2, np.int64)
-    np.add.at(confusion, (genre_ids, named), 1)
+    confusion = confusion_matrix(genre_ids, named, labels=range(probabilities.shape[1]))
     scores = {
         "loss": float(-np.log(probabilities[np.arange(len(segments)), of_slices] + 1e-9).mean()),
         "segment_accuracy": float((probabilities.argmax(1) == of_slices).mean()),

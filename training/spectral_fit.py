@@ -9,7 +9,7 @@ import torch
 
 from genre_gan.data.cache import FeatureStore, code_version, one_at_a_time, save_array
 from genre_gan.data.latents import CODE, LatentStore, level
-from genre_gan.features import musicnn_log_mel
+from genre_gan.features import MUSICNN_SAMPLE_RATE_HZ, musicnn_log_mel
 from genre_gan.hub import packaged_weights
 from genre_gan.models.codec import Codec
 from genre_gan.models.musicnn import MusiCNN
@@ -35,7 +35,7 @@ def fitted_listener(
         if not path.exists():
             settings = codec.config.features
             crops = _draw_crops(store, np.arange(len(store.tracks)), 3.0, seed, n_crops)
-            wanted = np.stack([soxr.resample(crop, settings.sample_rate_hz, 16_000) for crop in crops])
+            wanted = np.stack([soxr.resample(crop, settings.sample_rate_hz, MUSICNN_SAMPLE_RATE_HZ) for crop in crops])
             log_mel = torch.cat([codec.analyze(part) for part in torch.from_numpy(crops).split(20)])
             heard = torch.cat([musicnn_log_mel(part) for part in torch.from_numpy(wanted).split(20)])
             error = listener.fit(log_mel, heard)

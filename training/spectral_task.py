@@ -119,9 +119,9 @@ class SpectralGANTask(Task):
         Once for short crops, once for averages over time in long ones. Some genres have too few tracks for their own variance.
         """
         measured = []
-        for length, smooth in ((self.n_short, _as_it_is), (self.n_long, _slow)):
+        for length, n_averaged in ((self.n_short, 1), (self.n_long, SLOW_FRAMES)):
             crops = (self.source.crops(genre, length, n_crops) for genre in range(len(self.config.genres)))
-            of_genres = [_statistics(smooth(self._grid(of_genre))) for of_genre in crops]
+            of_genres = [_statistics(_averages(self._grid(of_genre), n_averaged)) for of_genre in crops]
             expected = torch.stack([of_genre.mean(0) for of_genre in of_genres])
             spread = torch.stack([of_genre.var(0, correction=0).mean(2) for of_genre in of_genres]).mean(0).clamp_min(1e-3)
             measured.append((expected.to(self.trainer.device), spread.to(self.trainer.device)))
@@ -201,7 +201,7 @@ class SpectralGANTask(Task):
             on_heard = projected(heard, batch.genre_ids).float()
             energy = energy_distance(_grouped(projected.pooled(heard)), _grouped(projected.pooled(heard_real)))
             apart = self._statistics_error(fakes[1].latents, batch.genre_ids, *self.of_short)
-            apart = apart + self._statistics_error(_slow(fakes[0].latents), batch.genre_ids, *self.of_slow)
+            apart = apart + self._statistics_error(_averages(fakes[0].latents, SLOW_FRAMES), batch.genre_ids, *self.of_slow)
             loss = F.softplus(-on_fake).mean() - self.trainer.args.projected * on_heard.mean()
             loss = loss + STATISTICS_WEIGHT * apart + ENERGY_WEIGHT * energy
             self.trainer.accelerator.backward(loss if learns else 0.0 * loss)
@@ -276,13 +276,9 @@ def _unmasked(n: int, uniform: Tensor) -> Tensor:
     return (torch.arange(n, device=uniform.device) - centre).abs() >= width / 2
 
 
-def _as_it_is(latents: Tensor) -> Tensor:
-    return latents
-
-
-def _slow(latents: Tensor) -> Tensor:
-    """Averages over `SLOW_FRAMES` frames of Tensor[B x C x R x T]."""
-    return latents.unflatten(3, (-1, SLOW_FRAMES)).mean(4)
+def _averages(latents: Tensor, n_frames: int) -> Tensor:
+    """Means over so many frames each, Tensor[B x C x R x T/n_frames], of latents Tensor[B x C x R x T]."""
+    return latents.unflatten(3, (-1, n_frames)).mean(4)
 
 
 def _grouped(rows: Tensor) -> Tensor:

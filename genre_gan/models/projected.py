@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from genre_gan.features import MUSICNN_SETTINGS, mel_frequencies
 from genre_gan.models.codec import CENTRE_DB, UNIT_DB, Codec
 from genre_gan.models.layers import group_deviation
 from genre_gan.models.musicnn import N_MELS, FrontBranch, MusiCNN, same_padding
-
-SAMPLE_RATE_HZ, HOP_LENGTH = 16_000, 256  # of MusiCNN's input
 
 
 class MusiCNNOfLatents(nn.Module):
@@ -73,8 +72,8 @@ class MusiCNNOfLatents(nn.Module):
 
     def _resampled(self, power: Tensor) -> Tensor:
         """Frames of the codec Tensor[B x N x G] at MusiCNN's frame rate, Tensor[B x T x G]."""
-        settings, n_frames = self.codec.config.features, power.shape[1]
-        ratio = settings.sample_rate_hz * HOP_LENGTH / (SAMPLE_RATE_HZ * settings.hop_length)
+        ours, n_frames = self.codec.config.features, power.shape[1]
+        ratio = ours.sample_rate_hz * MUSICNN_SETTINGS["hop_length"] / (MUSICNN_SETTINGS["sample_rate_hz"] * ours.hop_length)
         place = torch.arange(int((n_frames - 1) / ratio) + 1, device=power.device) * ratio
         below = place.long().clamp_max(n_frames - 2)
         return torch.lerp(power[:, below], power[:, below + 1], (place - below)[:, None])
@@ -136,11 +135,9 @@ def _over_all_bands(kernel: Tensor) -> Tensor:
 
 def _overlap(codec: Codec) -> Tensor:
     """Where `MusiCNNOfLatents.fit` begins: each of MusiCNN's bands hears those of the codec near to it, Tensor[G x F]."""
-    from librosa import mel_frequencies
-
     settings = codec.config.features
-    ours = mel_frequencies(settings.n_mels + 2, fmax=settings.sample_rate_hz / 2, htk=settings.htk)[1:-1]
-    theirs = mel_frequencies(N_MELS + 2, fmax=SAMPLE_RATE_HZ / 2)[1:-1]
+    ours = mel_frequencies(settings.n_mels + 2, settings.sample_rate_hz / 2, settings.htk)[1:-1]
+    theirs = mel_frequencies(N_MELS + 2, MUSICNN_SETTINGS["sample_rate_hz"] / 2)[1:-1]
     distance_hz = (torch.from_numpy(ours)[:, None] - torch.from_numpy(theirs)).abs()
     width_hz = 60.0 + 0.1 * torch.from_numpy(theirs)
     return (2e3 * torch.exp(-0.5 * (distance_hz / width_hz).square())).clamp_min(1e-4).float()
