@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from huggingface_hub import EvalResult, ModelCardData, constants
 
 from genre_gan.files import file_names
+from genre_gan.markdown import table
 
 _LICENCES = {
     "gtzan": "GTZAN states no licence: use for research",
@@ -196,8 +197,7 @@ def _training(record: Mapping) -> str:
 def _metric_table(metrics: Sequence[_Metric]) -> str:
     if not metrics:
         return "None were recorded with these weights."
-    rows = [f"| {m.split} | {m.title} | {m.value:g} |" for m in metrics]
-    return "\n".join(["| measured on | what | value |", "|---|---|---|", *rows])
+    return table(["measured on", "what", "value"], [(m.split, m.title, f"{m.value:g}") for m in metrics])
 
 
 def _pictures_and_sounds(paths: Sequence[str], repo_id: str, revision: str | None) -> Iterator[str]:
@@ -210,5 +210,4 @@ def _pictures_and_sounds(paths: Sequence[str], repo_id: str, revision: str | Non
     if sounds:
         yield "## Samples"
         rows = [(path.rpartition("/")[2].rpartition(".")[0], f"{address}/{path}") for path in sounds]
-        clips = [f'| {genre} | <audio controls src="{link}"></audio> |' for genre, link in rows]
-        yield "\n".join(["| genre | clip |", "|---|---|", *clips])
+        yield table(["genre", "clip"], [(genre, f'<audio controls src="{link}"></audio>') for genre, link in rows])

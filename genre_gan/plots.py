@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from genre_gan.clip import Clip
@@ -30,7 +29,6 @@ def level_figure(
     """A sheet of spectrograms in dB [shape=(n_mels, T)] on one colour scale from -60 to 20 dB."""
     rows = -(-len(levels_db) // columns)
     figure = Figure(figsize=(6.4 * columns, 2.4 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
     for axes, level_db, duration_s, title in zip(
         figure.subplots(rows, columns, squeeze=False).flat, levels_db, durations_s, titles, strict=False  # a sheet may have room
     ):
@@ -44,7 +42,6 @@ def learning_curve_figure(rows: Sequence[Mapping[str, float]]) -> Figure:
     """One panel for each logged value over the steps; a row is `{"step": 10, "loss": 0.7}` and may lack some values."""
     names = list(dict.fromkeys(name for row in rows for name in row if name != "step"))
     figure = Figure(figsize=(3.2 * len(names), 2.6), layout="constrained")
-    FigureCanvasAgg(figure)
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False).flat, names, strict=True):
         points = [(row["step"], row[name]) for row in rows if name in row]
         axes.plot(*zip(*points, strict=True), linewidth=1)
@@ -60,7 +57,6 @@ def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
 def spectra_figure(spectra: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """Average spectra by name: frequencies in Hz and levels in dB."""
     figure = Figure(figsize=(9, 5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for name, (frequencies_hz, level_db) in spectra.items():
         axes.semilogx(frequencies_hz[1:], level_db[1:], label=name, linewidth=1.2)

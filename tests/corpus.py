@@ -23,6 +23,7 @@ import numpy as np
 
 from genre_gan.audio import AudioError, load_audio
 from genre_gan.files import write_bytes
+from genre_gan.markdown import table
 from tests.corpus_files import CUT, READ, REFUSED, Case, build
 
 MAX_CPU_S, MAX_MEMORY_MB = 2.0, 300.0
@@ -91,15 +92,14 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def table(results: list[Result], growth_mb: float) -> str:
+def page(results: list[Result], growth_mb: float) -> str:
     """The results as Markdown."""
-    lines = ["| kind | cases | read | refused | wrong |", "|---|---|---|---|---|"]
-    for kind in dict.fromkeys(result.case.kind for result in results):
-        counts = Counter(result.outcome for result in results if result.case.kind == kind)
-        lines.append(f"| {kind} | {counts.total()} | {counts['read']} | {counts['refused']} | {counts['wrong']} |")
-    counts = Counter(result.outcome for result in results)
-    lines.append(f"| **all** | {counts.total()} | {counts['read']} | {counts['refused']} | {counts['wrong']} |")
-    return "\n".join([*lines, "", f"The memory of the process grew by {growth_mb:.0f} MB at most."])
+    rows = []
+    for kind in [*dict.fromkeys(result.case.kind for result in results), "**all**"]:
+        counts = Counter(result.outcome for result in results if kind in (result.case.kind, "**all**"))
+        rows.append([kind, counts.total(), counts["read"], counts["refused"], counts["wrong"]])
+    text = table(["kind", "cases", "read", "refused", "wrong"], rows)
+    return f"{text}\n\nThe memory of the process grew by {growth_mb:.0f} MB at most."
 
 
 def run(folder: Path) -> tuple[list[Result], float]:
@@ -129,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
     for result in results:
         if result.wrong:
             print(f"{result.case.kind}: {result.case.path.name!r}: {result.wrong}")
-    text = table(results, growth_mb)
+    text = page(results, growth_mb)
     print(f"{text}\n{time.perf_counter() - start:.0f} s")
     if args.output:
         text = HEAD.format(output=args.output) + text + "\n"

@@ -55,7 +55,8 @@ def add_data_arguments(group: argparse._ActionsContainer) -> None:
 
 def data_names(sources: list[str] | None) -> list[str]:
     """How records call the sources of the data: folders and files by their name, wherever they lie."""
-    return [Path(source).name if Path(source).exists() else source for source in sources or [DEFAULT_DATASET]]
+    names = [DEFAULT_DATASET] if sources is None else sources
+    return [Path(source).name if Path(source).exists() else source for source in names]
 
 
 def add_streaming_argument(parser: argparse._ArgumentGroup) -> None:
@@ -77,6 +78,12 @@ def positive_int(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
     return value
+
+
+def python_words(n_processes: int) -> list[str]:
+    """What a command begins with that runs a script on so many processes of this machine, in this environment."""
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(n_processes)]
+    return [sys.executable, *several] if n_processes > 1 else [sys.executable]
 
 
 def launch_command(n_processes: int = 1) -> str:

@@ -34,6 +34,7 @@ from genre_gan.audio import SAMPLE_RATE_HZ
 from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.files import write_bytes
 from genre_gan.hub import packaged_weights
+from genre_gan.markdown import table
 from genre_gan.pretrained import CONFIG_NAME, read_config
 from training.arguments import positive_int, run_script
 from training.benchmark_page import measure_page, running_app
@@ -157,38 +158,31 @@ GROUPS = {
 }
 
 
-def table(rows: list[Row]) -> str:
-    """The rows as markdown."""
-    lines = ["| what | figure | unit | target | met | how |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        lines.append(f"| {row.what} | {row.value:.3g} | {row.unit} | {row.target} | {row.verdict} | {row.note} |")
-    return "\n".join(lines)
-
-
-def heading(args: argparse.Namespace) -> str:
-    """The machine and the command that the figures belong to."""
+def page(rows: list[Row], args: argparse.Namespace) -> str:
+    """The machine and the command that the figures belong to, and a table of them."""
     kind = "processor time" if args.threads == 1 else "time on the clock"
     only = "" if args.only == list(GROUPS) else f" --only {' '.join(args.only)}"
+    cells = ((row.what, f"{row.value:.3g}", row.unit, row.target, row.verdict, row.note) for row in rows)
     return (
         f"# Benchmark\n\n`python training/benchmark.py{only} --threads {args.threads}`: {kind}, {args.threads} thread(s), "
-        f"torch {torch.__version__}, Python {platform.python_version()}, {processor_name()}.\n"
+        f"torch {torch.__version__}, Python {platform.python_version()}, {processor_name()}.\n\n"
+        f"{table(('what', 'figure', 'unit', 'target', 'met', 'how'), cells)}\n"
     )
 
 
 def run_benchmark(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
-    torch.set_grad_enabled(True)
     rows = []
     for group in args.only:
         for row in GROUPS[group]():
             print(f"{row.what}: {row.value:.3g} {row.unit} {row.note}", file=sys.stderr)
             rows.append(row)
-    print(f"{heading(args)}\n{table(rows)}")
+    print(page(rows, args))
     if args.json is not None:
         record = {"machine": processor_name(), "threads": args.threads, "rows": [row._asdict() for row in rows]}
         write_bytes(args.json, (json.dumps(record, indent=1) + "\n").encode())
     if args.markdown is not None:
-        write_bytes(args.markdown, f"{heading(args)}\n{table(rows)}\n".encode())
+        write_bytes(args.markdown, page(rows, args).encode())
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from genre_gan.files import write_bytes
+from genre_gan.markdown import interval, table
 from genre_gan.plots import save_figure
-from training.generator_page import table
 
 SHOWN_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -38,11 +37,11 @@ def _parts(results: dict) -> Iterator[str]:
     )
     heads = ["", "tracks", "artists", "balanced", "accuracy", "calibration error", "sure", "accuracy where sure"]
     yield table(heads, [_summary(name, row) for name, row in {"all": results["all"], **results["by_collection"]}.items()])
-    rows = ([genre, str(row["n"]), _share(row["accuracy"])] for genre, row in results["by_genre"].items())
+    rows = ([genre, row["n"], interval(row["accuracy"])] for genre, row in results["by_genre"].items())
     yield table(["genre", "tracks", "accuracy"], rows)
     yield "Rows: the truth; columns: the guess."
     genres = list(results["genres"])
-    yield table(["", *genres], [[g, *map(str, row)] for g, row in zip(genres, results["confusion"], strict=True)])
+    yield table(["", *genres], [[g, *row] for g, row in zip(genres, results["confusion"], strict=True)])
     if results["robustness"]:
         yield (
             "The same music, changed: points of balanced accuracy lost, with their interval; share of tracks whose guess is "
@@ -51,14 +50,14 @@ def _parts(results: dict) -> Iterator[str]:
         )
         found = results["robustness"].items()
         rows = (
-            [name, str(row["n"]), f"{row['balanced']:.3f}", _points(row["lost"]), f"{row['turned']:.0%}",
+            [name, row["n"], f"{row['balanced']:.3f}", _points(row["lost"]), f"{row['turned']:.0%}",
              f"{row['moved']:.3f}", f"{row['sure']:.0%}"]
             for name, row in found
         )  # fmt: skip
         yield table(["the same music", "tracks", "balanced", "points lost", "other guess", "moved", "sure"], rows)
     yield "Sound that should not be named:"
     found = results["named"].items()
-    rows = ([kind, str(row["n"]), f"{row['named']:.0%} ({row['low']:.0%} to {row['high']:.0%})"] for kind, row in found)
+    rows = ([kind, row["n"], f"{row['named']:.0%} ({row['low']:.0%} to {row['high']:.0%})"] for kind, row in found)
     yield table(["sound", "n", "named"], rows)
     yield _curve_table(results["curve"])
     if results["comparison"]:
@@ -66,22 +65,18 @@ def _parts(results: dict) -> Iterator[str]:
         yield table(heads, [_summary(name, row) for name, row in results["comparison"].items()])
     if results["speech_over_music"]:
         yield "Music under speech, by its level relative to the speech:"
-        rows = ([k, str(v["n"]), f"{v['named']:.0%}", f"{v['right']:.0%}"] for k, v in results["speech_over_music"].items())
+        rows = ([k, v["n"], f"{v['named']:.0%}", f"{v['right']:.0%}"] for k, v in results["speech_over_music"].items())
         yield table(["music to speech", "n", "named", "named rightly"], rows)
 
 
-def _summary(name: str, row: dict) -> list[str]:
+def _summary(name: str, row: dict) -> list:
     where_sure = "-" if row["accuracy_where_sure"] is None else f"{row['accuracy_where_sure']:.3f}"
-    shares = [_share(row["balanced"], 3), _share(row["accuracy"], 3), f"{row['calibration_error']:.3f}", f"{row['sure']:.0%}"]
-    return [name, str(row["n"]), str(row["n_artists"]), *shares, where_sure]
-
-
-def _share(found: dict, digits: int = 2) -> str:
-    return f"{found['value']:.{digits}f} ({found['low']:.{digits}f} to {found['high']:.{digits}f})"
+    shares = [interval(row["balanced"], 3), interval(row["accuracy"], 3), f"{row['calibration_error']:.3f}", f"{row['sure']:.0%}"]
+    return [name, row["n"], row["n_artists"], *shares, where_sure]
 
 
 def _points(found: dict) -> str:
-    return f"{100 * found['value']:.1f} ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
+    return interval({name: 100 * value for name, value in found.items()}, 1)
 
 
 def _curve_table(curve: list[dict]) -> str:
@@ -130,5 +125,4 @@ def curve_figure(curve: list[dict]) -> Figure:
 
 def _figure(width: float, height: float):
     figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
     return figure, figure.subplots()

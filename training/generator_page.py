@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from genre_gan.markdown import interval, table
 
 MEASURES = {
     "kernel": "kernel distance", "frechet": "Fréchet distance", "consistency": "consistency", "precision": "precision",
@@ -23,12 +23,6 @@ def generator_page(report: dict) -> str:
     if report["structure"]:
         parts.append(_structure_tables(report))
     return "\n\n".join(parts) + "\n"
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _protocol(report: dict) -> str:
@@ -62,11 +56,7 @@ def _protocol(report: dict) -> str:
 
 
 def _rows_table(rows: list[dict]) -> str:
-    def cell(row: dict, name: str) -> str:
-        digits, found = DIGITS.get(name, 2), row[name]
-        return f"{found['value']:.{digits}f} ({found['low']:.{digits}f} to {found['high']:.{digits}f})"
-
-    body = ([row["name"], str(row["n"]), *(cell(row, name) for name in MEASURES)] for row in rows)
+    body = ([row["name"], row["n"], *(interval(row[name], DIGITS.get(name, 2)) for name in MEASURES)] for row in rows)
     return table(["clips", "n", *MEASURES.values()], body)
 
 

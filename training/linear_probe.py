@@ -14,7 +14,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from genre_gan.features import FeatureConfig
 from genre_gan.files import write_bytes
 from genre_gan.hub import push_model_folder
 from genre_gan.models.classifier import LinearProbe
-from training.arguments import launch_command
+from training.arguments import data_names, launch_command
 from training.not_music import recordings
 from training.probe_examples import NOT_MUSIC, RATE_HZ, FrontEnd, Recording, learn_music, learn_not_music, stranger_folds
 from training.run_folder import check_run
@@ -212,13 +211,10 @@ def train(args: argparse.Namespace) -> None:
 
 def describe(args: argparse.Namespace, store: FeatureStore, scores: dict) -> dict:
     """What the finished model says of its origin."""
-    def names(sources: Sequence[str]) -> list[str]:
-        return [Path(source).name if Path(source).exists() else source for source in sources]
-
     return {
         "command": launch_command(1),
-        "data": names(args.data or [DEFAULT_DATASET]),
-        "extra_data": names(args.extra_data),
+        "data": data_names(args.data),
+        "extra_data": data_names(args.extra_data),
         "tracks": len(store.tracks),
         "skipped": len(store.skipped),
         "tracks_per_genre": store.tracks.tracks_per_genre,

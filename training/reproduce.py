@@ -40,7 +40,7 @@ from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
 from genre_gan.features import FeatureConfig
 from genre_gan.generate import GenreGenerator
-from training.arguments import TrainingError, positive_int, run_script
+from training.arguments import TrainingError, data_names, positive_int, python_words, run_script
 from training.report.page import write_page
 from training.report.rows import GAN_EPOCHS, GANS, GROUPS, PROTOCOLS, ROWS, Row
 from training.report.runs import NAME, SOUND_CLIP_S, Runs, classifier_result, gan_result, real_clips
@@ -85,7 +85,7 @@ class Laboratory:
     def __init__(self, args: argparse.Namespace):
         self.args = args
         self.runs = Runs(args.output_dir / NAME)
-        self.data_names = [Path(source).name if Path(source).exists() else source for source in args.data]
+        self.data_names = data_names(args.data)
 
     @cached_property
     def store(self) -> FeatureStore:
@@ -102,10 +102,8 @@ class Laboratory:
         genres = ["--genres", *args.genres] if args.genres else []
         words = [*genres, *options, *args.options]
         data = [word for source in args.data for word in ("--data", source)]
-        several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(args.processes)]
-        launcher = several if args.processes > 1 else []
         ours = ["--output-dir", str(folder), "--tracker", "none", "--resume"]
-        if subprocess.run([sys.executable, *launcher, str(SCRIPTS / script), *data, *words, *ours]).returncode != 0:
+        if subprocess.run([*python_words(args.processes), str(SCRIPTS / script), *data, *words, *ours]).returncode != 0:
             raise TrainingError(f"{folder.name} ended early; the same command goes on from there")
         shown = [word for name in self.data_names for word in ("--data", f"path/to/{name}")]
         command = shlex.join([f"training/{script}", *shown, *words, *ours[:2]])

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need
 
 from genre_gan.data.sources import DEFAULT_DATASET
 from genre_gan.genres import GENRES
-from training.arguments import positive_int
+from training.arguments import positive_int, python_words
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = {"mel": 30_000, "fcn": 600, "cnn": 400}
@@ -56,13 +56,11 @@ def commands(args: argparse.Namespace) -> dict[str, list[str]]:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(args.processes)]
-    launcher = several if args.processes > 1 else []
     for name, (script, *arguments) in commands(args).items():
         print(f"{name}: python training/{script} {shlex.join(arguments)}", flush=True)
         if args.show:
             continue
-        if subprocess.run([sys.executable, *launcher, str(ROOT / "training" / script), *arguments]).returncode != 0:
+        if subprocess.run([*python_words(args.processes), str(ROOT / "training" / script), *arguments]).returncode != 0:
             sys.exit(f"error: the training of {name} ended early; the same command goes on from there")
         if args.install:
             shutil.copytree(args.output_dir / name / "model", ROOT / "genre_gan" / "weights" / name, dirs_exist_ok=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay
 
@@ -49,7 +48,6 @@ def write_figures(folder: Path, classifiers: Results, gans: Results) -> dict[str
 
 def _figure(n_columns: int, n_rows: int = 1, width: float = 5.0, height: float = 3.6) -> tuple[Figure, np.ndarray]:
     figure = Figure(figsize=(width * n_columns, height * n_rows), layout="constrained")
-    FigureCanvasAgg(figure)
     return figure, figure.subplots(n_rows, n_columns, squeeze=False)
 
 

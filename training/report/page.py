@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from genre_gan.files import write_bytes
+from genre_gan.markdown import table
 from training.report.figures import Results, write_figures
 from training.report.rows import GAN_EPOCHS, GROUPS, PROTOCOLS, ROWS, Row
 
@@ -103,10 +104,6 @@ def _mean(values: Iterable[float], digits: int = 3) -> str:
     return f"{np.mean(values):.{digits}f}" + (f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else "")
 
 
-def _markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *lines))
-
-
 def _of(done: int, full: int) -> str:
     return str(done) if done >= full else f"**{done} of {full}**"
 
@@ -138,7 +135,7 @@ def _table(rows: Sequence[Row], results: Results) -> str:
             keys = ("segment_accuracy", "track_accuracy", "balanced_track_accuracy")[: 1 if protocol == "segment" else 3]
             cells += [_mean(run["valid"][key] for run in done[protocol]) for key in keys]
         lines.append(cells)
-    return _markdown(header, lines)
+    return table(header, lines)
 
 
 def _gan_table(gans: Results) -> str:
@@ -153,4 +150,4 @@ def _gan_table(gans: Results) -> str:
             cells.append(_mean((np.mean([genre[key] for genre in run["sound"].values()]) for run in runs), digits))
         cells.append(_mean((run["sound"]["blues"]["spectrum distance dB"] for run in runs if "blues" in run["sound"]), 1))
         lines.append(cells)
-    return _markdown(header, lines)
+    return table(header, lines)
