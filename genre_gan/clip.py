@@ -14,8 +14,6 @@ from genre_gan.files import write_bytes
 from genre_gan.recipe import Recipe
 
 FORMATS = ("wav", "flac", "ogg", "mp3")
-
-
 MP3_KBPS = 128
 OGG_COMPRESSION_LEVEL = 0.2  # from 0, the best quality, to 1; about 75 kb/s
 _BLOCK = 2**16

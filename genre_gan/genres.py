@@ -8,8 +8,6 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
-
-
 # Names of one genre in their canonical form; who asks for one gets whichever a model has, or else what is nearest to it.
 _SAME = (
     ("hiphop", "rap", "hiphoprap", "raphiphop", "hiphopnrap", "rapnhiphop"),

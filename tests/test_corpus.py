@@ -89,7 +89,7 @@ QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 @given(**ARGUMENTS)
 @example(which=0, changes=[("huge", 0.2, 1)])
-@settings(max_examples=500, derandomize=True, **QUIET)
+@settings(max_examples=250, derandomize=True, **QUIET)
 def test_any_change_gives_sound_or_words(seeds, which, changes):
     check_any_change(seeds, which, changes)
 

@@ -13,7 +13,7 @@ from genre_gan.evaluation.metrics import (
     nearest_distances,
     within_genre_distance,
 )
-from genre_gan.evaluation.probe import LinearProbe
+from genre_gan.evaluation.probe import GenreProbe
 
 
 def test_frechet_distance_of_gaussians_by_hand():
@@ -115,9 +115,9 @@ def test_a_probe_weighs_genres_and_tracks_alike():
     odd = rng.standard_normal((300, 2)) * 0.1 + [2.0, 0.0]
     x, genres = np.concatenate([blues, metal, odd]), ["blues"] * 10 + ["metal"] * 20 + ["blues"] * 300
     tracks = [*range(30), *[30] * 300]
-    probe = LinearProbe(x, genres, tracks)
+    probe = GenreProbe(x, genres, tracks)
     assert probe.genres == ("blues", "metal")
-    assert (probe.predict(metal) == "metal").mean() > 0.8 > (LinearProbe(x, genres).predict(metal) == "metal").mean()
+    assert (probe.predict(metal) == "metal").mean() > 0.8 > (GenreProbe(x, genres).predict(metal) == "metal").mean()
     assert np.allclose(probe.probabilities(x).sum(1), 1.0)
     with pytest.raises(ValueError, match="at least two genres, got \\['blues'\\]"):
-        LinearProbe(blues, ["blues"] * 10)
+        GenreProbe(blues, ["blues"] * 10)

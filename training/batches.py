@@ -196,9 +196,9 @@ def _one_ahead(loader: Iterable[T]) -> Iterator[T]:
     """A loader's items, of which a thread fetches the next one from the processes that read while this one is used."""
     with contextlib.closing(iter(loader)) as items, ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
+        while (fetched := [coming.result()])[0] is not None:
             coming = thread.submit(next, items, None)
-            yield item
+            yield fetched.pop()  # nothing here keeps a batch that has been used
 
 
 class _StreamedRows(torch.utils.data.IterableDataset):

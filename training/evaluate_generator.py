@@ -32,7 +32,7 @@ from genre_gan.evaluation.clips import ClipSet, RealMusic, codec_copy, copy_clip
 from genre_gan.evaluation.comparison import Comparison, mean_structure, measure_sound
 from genre_gan.evaluation.embeddings import EMBEDDINGS, PATCH_HOP_S, PATCH_S, Embedder, load_embedder, track_patches
 from genre_gan.evaluation.metrics import N_NEIGHBOURS
-from genre_gan.evaluation.probe import LinearProbe
+from genre_gan.evaluation.probe import GenreProbe
 from genre_gan.evaluation.sound import mean_spectrum_db
 from genre_gan.features import FeatureConfig
 from genre_gan.files import cache_folder, write_bytes
@@ -81,7 +81,7 @@ def generated_sets(sources: list[str], genres: list[str], duration_s: float, see
     return sets
 
 
-def fit_probe(patches: list[np.ndarray], genres: list[str], duration_s: float) -> LinearProbe:
+def fit_probe(patches: list[np.ndarray], genres: list[str], duration_s: float) -> GenreProbe:
     """A probe on stretches as long as the clips, each the mean of its patches [shape=(n, d)], of one array a track."""
     length = max(1, 1 + int((duration_s - PATCH_S) / PATCH_HOP_S))
     embeddings, names, tracks = [], [], []
@@ -90,7 +90,7 @@ def fit_probe(patches: list[np.ndarray], genres: list[str], duration_s: float) -
             embeddings.append(part[start : start + length].mean(0))
             names.append(genre)
             tracks.append(track)
-    return LinearProbe(np.stack(embeddings), names, tracks)
+    return GenreProbe(np.stack(embeddings), names, tracks)
 
 
 def check_origin(generator: GenreGenerator, store: FeatureStore, split: Split, seed: int) -> str | None:

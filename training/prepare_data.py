@@ -43,8 +43,6 @@ from training.arguments import add_data_arguments, add_hub_arguments, data_names
 SHARD_BYTES = 400_000_000
 GROUP_TRACKS = 20  # rows that are written, and later read, together
 ORDER_SEED = 0  # the same data gives the same files
-
-
 CARD = """# {name}
 
 {n_tracks} labelled tracks for genre classification and generation, made with `genre-gan` from: {sources}.

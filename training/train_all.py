@@ -31,7 +31,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output-dir", type=Path, default=Path("runs"),
                         help="a folder below for each model (default: %(default)s)")
     parser.add_argument("--processes", type=positive_int, default=1, help="of each training (default: %(default)s)")
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies all steps (default: %(default)s)")
     parser.add_argument("--install", action="store_true", help="copy the finished weights into the package")
     parser.add_argument("--show", action="store_true", help="print the commands and run none")
     return parser.parse_args(argv)
@@ -49,7 +48,7 @@ def commands(args: argparse.Namespace) -> dict[str, list[str]]:
     }
     made = {}
     for name, (script, *options) in ready.items():
-        steps = ["--max-steps", str(max(1, round(args.scale * STEPS[name])))] if name in STEPS else []
+        steps = ["--max-steps", str(STEPS[name])] if name in STEPS else []
         made[name] = [script, *data, *options, *steps, "--output-dir", f"{runs}/{name}", "--resume"]
     return made
 

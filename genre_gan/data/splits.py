@@ -8,6 +8,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -197,19 +198,26 @@ def _facts(name: str) -> Iterator[dict[str, str]]:
 
 def _balanced_folds(tracks: TrackSet, usable: np.ndarray, groups: np.ndarray, n_folds: int) -> np.ndarray | None:
     """The fold of each usable track [shape=(n_usable,)] with the genres shared out most evenly; None if one lacks a genre."""
+    genre_ids = np.unique([tracks.genre_names[i] for i in usable], return_inverse=True)[1]
+    return _most_even_folds(tuple(genre_ids.tolist()), tuple(groups.tolist()), n_folds)
+
+
+@lru_cache(maxsize=8)  # all folds of a cross-validation ask for the same
+def _most_even_folds(of_tracks: tuple[int, ...], groups: tuple[int, ...], n_folds: int) -> np.ndarray | None:
+    """`_balanced_folds` from the genre and the group of each track."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    genres, genre_ids = np.unique([tracks.genre_names[i] for i in usable], return_inverse=True)
+    genre_ids = np.array(of_tracks)
     sizes = np.bincount(genre_ids)
-    if any(len(np.unique(groups[genre_ids == genre])) < n_folds for genre in range(len(genres))):
+    if any(len(np.unique(np.array(groups)[genre_ids == genre])) < n_folds for genre in range(len(sizes))):
         return None
     best: tuple[float, np.ndarray | None] = (np.inf, None)
     for shuffle in range(_N_SHUFFLES):
         splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=shuffle)
-        folds = np.empty(len(usable), dtype=np.int64)
-        for fold, (_, valid) in enumerate(splitter.split(usable, genre_ids, groups)):
+        folds = np.empty(len(genre_ids), dtype=np.int64)
+        for fold, (_, valid) in enumerate(splitter.split(genre_ids, genre_ids, groups)):
             folds[valid] = fold
-        counts = np.zeros((len(genres), n_folds))
+        counts = np.zeros((len(sizes), n_folds))
         np.add.at(counts, (genre_ids, folds), 1)
         unevenness = float(np.square(counts / sizes[:, None] - 1 / n_folds).sum())
         if counts.all() and unevenness < best[0]:

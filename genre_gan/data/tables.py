@@ -39,7 +39,6 @@ IS_POINTER = "is a pointer of Git LFS, not the file itself: fetch that with `git
 _DELIMITERS = (",", ";", "\t", "|")
 MAX_GENRE_LETTERS, MAX_TABLE_BYTES = 100, 2**30
 
-
 Record = tuple[int, dict[str, Any], str]  # where it stands, what it says, and why it cannot be used, or empty
 
 

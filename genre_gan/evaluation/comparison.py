@@ -12,7 +12,7 @@ from genre_gan.evaluation import metrics
 from genre_gan.evaluation.clips import ClipSet
 from genre_gan.evaluation.embeddings import Embedder
 from genre_gan.evaluation.metrics import Estimate, bootstrap
-from genre_gan.evaluation.probe import LinearProbe
+from genre_gan.evaluation.probe import GenreProbe
 from genre_gan.evaluation.sound import (
     hum_db,
     is_clipped,
@@ -86,7 +86,7 @@ class Comparison:
     """
 
     def __init__(
-        self, embedder: Embedder, probe: LinearProbe, reference: ClipSet, training_patches: np.ndarray, unseen: ClipSet
+        self, embedder: Embedder, probe: GenreProbe, reference: ClipSet, training_patches: np.ndarray, unseen: ClipSet
     ):
         self.embedder, self.probe = embedder, probe
         self.reference = metrics.Reference(embedder.clips(reference.clips))

@@ -10,7 +10,7 @@ import numpy as np
 L2 = 3e-3
 
 
-class LinearProbe:
+class GenreProbe:
     """Softmax regression on standardised embeddings; tracks weigh alike within a genre, and genres weigh alike.
 
     Args:
