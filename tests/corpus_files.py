@@ -131,8 +131,9 @@ SOX_REFUSED = {"cvs", "ima", "vox", "sd2"}  # no header, or half of it in anothe
 SOX_EITHER = {"xi", "dat", "txw", "prc", "sndr", "sndt", "wve", "hcom", "maud", "smp", "htk"}  # of before 1995
 
 
-def run_quietly(*command: object) -> bool:
-    return subprocess.run(list(map(str, command)), capture_output=True, timeout=60).returncode == 0
+def run_quietly(*command: object, folder: Path | None = None) -> bool:
+    """Whether the command, at work in `folder`, ended well."""
+    return subprocess.run(list(map(str, command)), capture_output=True, timeout=60, cwd=folder).returncode == 0
 
 
 def by_ffmpeg(folder: Path) -> Iterator[Case]:
@@ -175,7 +176,7 @@ def by_ffmpeg(folder: Path) -> Iterator[Case]:
 def by_sox(folder: Path) -> Iterator[Case]:
     source = put(folder, "source.wav", encoded(tone(8_000), "WAV", rate_hz=8_000))
     for kind in SOX_FILES:
-        if run_quietly("sox", source, folder / f"sox.{kind}"):
+        if run_quietly("sox", source, f"sox.{kind}", folder=folder):  # of some kinds it writes a second file where it stands
             expected = REFUSED if kind in SOX_REFUSED else EITHER if kind in SOX_EITHER else READ
             yield Case("written by sox", folder / f"sox.{kind}", expected)
 
