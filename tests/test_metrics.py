@@ -14,6 +14,7 @@ from genre_gan.evaluation.metrics import (
     within_genre_distance,
 )
 from genre_gan.evaluation.probe import GenreProbe
+from genre_gan.markdown import interval
 
 
 def test_frechet_distance_of_gaussians_by_hand():
@@ -84,7 +85,7 @@ def test_the_interval_of_a_mean_is_that_of_theory():
     estimate = bootstrap(lambda counts: np.average(values, weights=counts), draw_within(groups))
     assert estimate.value == 0.5
     assert (estimate.low, estimate.high) == (pytest.approx(0.402, abs=0.02), pytest.approx(0.598, abs=0.02))
-    assert f"{estimate:.1f}" == "0.5 (0.4 to 0.6)"
+    assert interval(vars(estimate), 1) == "0.5 (0.4 to 0.6)"
     apart = bootstrap(lambda counts: np.average(values, weights=counts), draw_within(values))  # groups of equal values
     assert apart.low == apart.high == 0.5
     near_one = bootstrap(lambda counts: 0.99 + 0.02 * np.average(values, weights=counts), draw_within(groups), (0.0, 1.0))

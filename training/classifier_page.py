@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from genre_gan.evaluation.metrics import Estimate
 from genre_gan.files import write_bytes
-from genre_gan.markdown import table
+from genre_gan.markdown import interval, table
 from genre_gan.plots import save_figure
 
 SHOWN_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -38,7 +37,7 @@ def _parts(results: dict) -> Iterator[str]:
     )
     heads = ["", "tracks", "artists", "balanced", "accuracy", "calibration error", "sure", "accuracy where sure"]
     yield table(heads, [_summary(name, row) for name, row in {"all": results["all"], **results["by_collection"]}.items()])
-    rows = ([genre, row["n"], f"{Estimate(**row['accuracy']):.2f}"] for genre, row in results["by_genre"].items())
+    rows = ([genre, row["n"], interval(row["accuracy"])] for genre, row in results["by_genre"].items())
     yield table(["genre", "tracks", "accuracy"], rows)
     yield "Rows: the truth; columns: the guess."
     genres = list(results["genres"])
@@ -72,12 +71,12 @@ def _parts(results: dict) -> Iterator[str]:
 
 def _summary(name: str, row: dict) -> list:
     where_sure = "-" if row["accuracy_where_sure"] is None else f"{row['accuracy_where_sure']:.3f}"
-    shares = [f"{Estimate(**row[key]):.3f}" for key in ("balanced", "accuracy")]
+    shares = [interval(row[key], 3) for key in ("balanced", "accuracy")]
     return [name, row["n"], row["n_artists"], *shares, f"{row['calibration_error']:.3f}", f"{row['sure']:.0%}", where_sure]
 
 
 def _points(found: dict) -> str:
-    return f"{Estimate(**{name: 100 * value for name, value in found.items()}):.1f}"
+    return interval({name: 100 * value for name, value in found.items()}, 1)
 
 
 def _curve_table(curve: list[dict]) -> str:

@@ -23,14 +23,12 @@ from genre_gan.hub import check_can_push, commit_files, open_repo, writing_to_hu
 from training.arguments import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
-# What stands in the README's header, in this order, and under which name in Spacefile.
-HEADER = {
-    "title": "title", "emoji": "emoji", "colorFrom": "colorFrom", "colorTo": "colorTo", "sdk": "sdk",
-    "sdk_version": "sdk_version", "python_version": "python_version", "app_file": "app_file",
-    "short_description": "short_description", "license": "license", "suggested_hardware": "hardware",
-    "models": "models", "datasets": "datasets", "tags": "tags",
-}
-SETTINGS = {*HEADER.values(), "variables"}
+# What stands in the README's header, in this order; the hardware is called `suggested_hardware` there.
+HEADER = (
+    "title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "python_version", "app_file", "short_description", "license",
+    "hardware", "models", "datasets", "tags",
+)
+SETTINGS = {*HEADER, "variables"}
 RESULTS = (".md", ".png")  # what the About tab shows
 
 
@@ -65,7 +63,8 @@ def read_spacefile(owner: str, path: Path = ROOT / "Spacefile") -> dict[str, Any
 
 def space_readme(settings: dict[str, Any], readme: str) -> str:
     """The project's README under the header that tells the Hub how to run the Space."""
-    header = yaml.safe_dump({key: settings[name] for key, name in HEADER.items()}, sort_keys=False, allow_unicode=True)
+    values = {"suggested_hardware" if name == "hardware" else name: settings[name] for name in HEADER}
+    header = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     body = re.sub(r"^---\n.*?\n---\n+", "", readme, flags=re.DOTALL)
     return f"---\n{header}---\n\n{body}"
 

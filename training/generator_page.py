@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from genre_gan.evaluation.metrics import Estimate
-from genre_gan.markdown import table
+from genre_gan.markdown import interval, table
 
 MEASURES = {
     "kernel": "kernel distance", "frechet": "Fréchet distance", "consistency": "consistency", "precision": "precision",
@@ -57,7 +56,7 @@ def _protocol(report: dict) -> str:
 
 
 def _rows_table(rows: list[dict]) -> str:
-    body = ([row["name"], row["n"], *(f"{Estimate(**row[name]):.{DIGITS.get(name, 2)}f}" for name in MEASURES)] for row in rows)
+    body = ([row["name"], row["n"], *(interval(row[name], DIGITS.get(name, 2)) for name in MEASURES)] for row in rows)
     return table(["clips", "n", *MEASURES.values()], body)
 
 

@@ -38,6 +38,7 @@ from genre_gan.data.cache import Skipped, check_usable
 from genre_gan.data.sources import DEFAULT_DATASET, DataError, Track, TrackSet, load_tracks
 from genre_gan.files import write_bytes
 from genre_gan.hub import check_can_push, commit_files, open_repo, writing_to_hub
+from genre_gan.markdown import table
 from training.arguments import add_data_arguments, add_hub_arguments, data_names, run_script
 
 SHARD_BYTES = 400_000_000
@@ -47,8 +48,6 @@ CARD = """# {name}
 
 {n_tracks} labelled tracks for genre classification and generation, made with `genre-gan` from: {sources}.
 
-| genre | tracks |
-|---|---|
 {table}
 
 Columns: `id`, `audio` (the bytes of each file as they were), `genre`, `artist`, `split`. All rows stand in the Hub's split
@@ -164,11 +163,10 @@ def data_card(written: Written, sources: list[str], license_id: str, name: str, 
         configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}],
     )
     skipped = "\n".join(f"- `{item.id}`: {item.reason}" for item in written.skipped) or "None."
-    table = "\n".join(f"| {genre} | {count} |" for genre, count in sorted(counts.items()))
     named = ", ".join(f"{split or 'none named'} {count}" for split, count in sorted(splits.items()))
     body = CARD.format(
-        name=name, repo_id=repo_id, n_tracks=len(written.genres), sources=", ".join(sources), table=table, splits=named,
-        skipped=skipped, license_id=license_id,
+        name=name, repo_id=repo_id, n_tracks=len(written.genres), sources=", ".join(sources), splits=named,
+        table=table(["genre", "tracks"], sorted(counts.items())), skipped=skipped, license_id=license_id,
     )
     return f"---\n{header.to_yaml()}\n---\n\n{body}"
 

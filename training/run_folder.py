@@ -6,11 +6,10 @@ import argparse
 import importlib
 import importlib.util
 import json
-import operator
 import shutil
 import sys
+from collections import ChainMap
 from contextlib import suppress
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +82,7 @@ class RunFolder:
         """Add what a resumption changes to `resumed` in `args.json`, beside the step that it goes on from."""
         record = json.loads((self.path / SETTINGS_NAME).read_text())
         resumed = record.setdefault("resumed", [])
-        latest = reduce(operator.or_, resumed, record)
+        latest = ChainMap(*reversed(resumed), record)
         changed = {name: value for name, value in settings_of(self.args).items() if latest.get(name) != value}
         resumed.append({"step": first_step} | changed)
         self._write_settings(record)

@@ -6,7 +6,8 @@ A script reads
     trainer = Trainer(args, "cgan", store)
     task = MyTask(trainer, store)
     trainer.fit(task)
-    trainer.finish(task.trained, store, split)
+    task.trained.training_record = trainer.record(task.loader, store, split)
+    trainer.finish(task.trained.save_pretrained)
 
 and its task
 

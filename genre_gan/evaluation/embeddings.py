@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +16,9 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from genre_gan.clip import Clip
-from genre_gan.data.cache import FeatureStore
+from genre_gan.data.cache import FeatureStore, save_array
 from genre_gan.features import MUSICNN_SAMPLE_RATE_HZ, musicnn_log_mel
-from genre_gan.files import cache_folder, write_bytes
+from genre_gan.files import cache_folder
 from genre_gan.hub import packaged_weights
 from genre_gan.models.musicnn import MusiCNN
 from genre_gan.pretrained import PretrainedModel, read_config
@@ -129,9 +128,7 @@ def track_patches(
     for track in tqdm(tracks, desc=f"{embedder.name} of training tracks", unit="track", leave=False):
         path = folder / f"{store.content_key(int(track))}.npy"
         if not path.exists():
-            buffer = io.BytesIO()
             clip = Clip(store.read(int(track))[:, 0], store.config.sample_rate_hz)
-            np.save(buffer, embedder.patches(clip).astype(np.float16))
-            write_bytes(path, buffer.getvalue())
+            save_array(path, embedder.patches(clip).astype(np.float16))
         found.append(np.load(path))
     return found

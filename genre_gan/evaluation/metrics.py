@@ -23,9 +23,6 @@ class Estimate:
     low: float
     high: float
 
-    def __format__(self, spec: str) -> str:
-        return f"{self.value:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
-
 
 def bootstrap(
     statistic: Callable[[np.ndarray], float], draws: Iterable[np.ndarray], limits: tuple[float, float] = (-np.inf, np.inf)
