@@ -1,7 +1,10 @@
 """Batches: what a step gets depends on the step alone, ranks divide it without overlap or loss, and noise belongs to rows."""
 
+import gc
 import itertools
 import math
+import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import load_tracks
 from genre_gan.features import FeatureConfig
 from training.arguments import TrainingError
-from training.batches import Batch, Slices, _Rows, _Sampler, check_batch_size
+from training.batches import Batch, Slices, _one_ahead, _Rows, _Sampler, check_batch_size, count_workers
 
 
 @pytest.fixture
@@ -98,3 +101,31 @@ def test_rows_that_belong_together_stay_on_one_process():
     check_batch_size(16, 2, group_rows=4)
     with pytest.raises(TrainingError, match="--batch-size must be a multiple of 4 rows times the number of processes, 8, got 12"):
         check_batch_size(12, 2, group_rows=4)
+
+
+def test_a_used_batch_is_let_go_and_all_come_in_order():
+    read = []
+
+    def loader():
+        for number in range(4):
+            read.append(number)
+            yield torch.full((3,), number)
+
+    items = _one_ahead(loader())
+    first = next(items)
+    assert first.tolist() == [0, 0, 0]
+    used = weakref.ref(first)
+    del first
+    gc.collect()
+    assert used() is None
+    assert [item[0].item() for item in items] == [1, 2, 3] and read == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "n_cores", "n_processes", "expected"),
+    [(None, "cpu", 16, 1, 1), (None, "cuda", 16, 1, 4), (None, "cuda", 16, 8, 2), (None, "cuda", 2, 4, 1), (0, "cuda", 16, 1, 0)],
+)
+def test_a_gpu_has_more_processes_that_read_ahead(asked, device, n_cores, n_processes, expected, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: n_cores)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(n_processes))
+    assert count_workers(SimpleNamespace(num_workers=asked), torch.device(device)) == expected

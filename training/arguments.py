@@ -25,7 +25,7 @@ def add_common_arguments(parser: argparse.ArgumentParser, epochs: int, batch_siz
     add_data_arguments(data)
     data.add_argument("--split", choices=PROTOCOLS, default="track", help="what validation keeps apart (default: %(default)s)")
     data.add_argument("--cache-dir", type=Path, help="where features are kept (default: ~/.cache/genre_gan)")
-    data.add_argument("--num-workers", type=int, default=1, metavar="N", help="processes that read ahead (default: %(default)s)")
+    data.add_argument("--num-workers", type=int, metavar="N", help="processes that read ahead (default: 1, for a GPU up to 4)")
     run = parser.add_argument_group("run")
     run.add_argument("--output-dir", type=Path, required=True, help="folder for checkpoints, logs, previews and weights")
     run.add_argument("--epochs", type=positive_int, default=epochs, help="over the data (default: %(default)s)")
