@@ -58,16 +58,15 @@ def load_audio(
     if max_duration_s is not None and not (is_number(max_duration_s) and 0 < max_duration_s < math.inf):
         raise AudioError(f"max_duration_s must be a number of seconds above 0, or None for all, got {max_duration_s!r}")
     sample_rate_hz = checked_rate(sample_rate_hz)
-    blocks, n_samples = [], 0
+    samples = bytearray()  # it grows where it lies, while blocks and what they are joined to would need their memory twice
     n_wanted = None if max_duration_s is None else math.ceil(max_duration_s * sample_rate_hz)
     for block in read_blocks(source, sample_rate_hz, on_note=on_note):
-        blocks.append(block)
-        n_samples += len(block)
-        if n_wanted is not None and n_samples >= n_wanted:
+        samples += block.data
+        if n_wanted is not None and len(samples) >= n_wanted * block.itemsize:
             break
-    if n_samples == 0:
+    if not samples:
         raise AudioError(f"{name_of(source)} holds no sound that is long enough to be resampled")
-    return Clip(np.concatenate(blocks)[:n_wanted], sample_rate_hz)
+    return Clip(np.frombuffer(samples, np.float32)[:n_wanted], sample_rate_hz)
 
 
 def read_blocks(
@@ -143,7 +142,8 @@ def _mono(pieces: Iterable[np.ndarray], source: AudioSource, note: Callable[[str
     was_said = False
     for piece in pieces:
         n_channels = piece.shape[1]
-        mono = piece[:, 0] if n_channels == 1 else piece @ np.full(n_channels, 1 / n_channels, np.float32)
+        with np.errstate(all="ignore"):  # what is not finite is refused next
+            mono = piece[:, 0] if n_channels == 1 else piece @ np.full(n_channels, 1 / n_channels, np.float32)
         if not np.isfinite(mono).all():
             raise AudioError(f"{name_of(source)} has samples that are not finite numbers")
         if n_channels > 1:

@@ -21,13 +21,14 @@ import numpy as np
 
 from genre_gan.ffmpeg import FfmpegError, decoding, is_installed
 from genre_gan.files import printable
-from genre_gan.mpeg import declared_share
+from genre_gan.mpeg import declared_share, find_stream
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 MAX_CHANNELS = 1_024  # that libsndfile reads
+READABLE = "give a wav, flac, ogg, mp3, m4a or other sound file"
 PIECE_VALUES = 2**20  # samples of all channels together that are decoded at once, at most
 NEGLIGIBLE = 0.02  # of a file's bytes, or of a sound's length
 UNKNOWN_SIZE = 0x7FFF_0000  # sizes from here on stand in headers that were written before the end was known
@@ -36,12 +37,14 @@ _RF64_SIZE = re.compile(r"^ *Data size *: (\d+)$", re.MULTILINE)
 _FRAMES_IN_LOG = re.compile(r"^ *Frames *: (\d+)$", re.MULTILINE)
 _NOT_SOUND = (  # how other things begin that people take for sound
     (rb"version https://git-lfs", "is a pointer of Git LFS, not the file itself: fetch that with `git lfs pull`"),
-    (rb"\s*(\xef\xbb\xbf)?<(!doctype|!--|html|head|body|\?xml)", "is a web page: the download failed, or needs a login"),
+    (rb"\s*(\xef\xbb\xbf)?<(!doctype|!--|html|head|body)", "is a web page: the download failed, or needs a login"),
+    (rb".{257}ustar", "is an archive: unpack it first"),
     (rb"PK\x03\x04|PK\x05\x06|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "is an archive: unpack it first"),
     (rb"%PDF|\x89PNG|\xff\xd8\xff|GIF8", "is a document or a picture"),
     (rb"MThd", "is MIDI, notes to play and not sound"),
     (rb"PAR1|ARROW1", "is a table"),
     (rb"#EXTM3U|ffconcat|\[playlist\]", "is a playlist: give the files that it lists"),
+    (rb"[\t\n\r -~]*$", "is text"),
 )
 
 
@@ -123,7 +126,7 @@ def decoding_file(source: FileSource, note: Callable[[str], None]) -> Iterator[D
             if isinstance(source, RawAudio):
                 raise AudioError(f"{name} cannot be read as {source.encoding} without a header: {error}") from error
             if reason := _other_than_sound(file):
-                raise AudioError(f"{name} cannot be read as audio: it {reason}") from error
+                raise AudioError(f"{name} cannot be read as audio: it {reason}; {READABLE}") from error
             with _ffmpeg_sound(file, name, note) as decoded:
                 yield decoded
             return
@@ -146,8 +149,12 @@ class _Forgiving:
 
 
 def _open_with_libsndfile(file: BinaryIO, source: FileSource) -> SoundFile:
+    """Raises what soundfile does, and `ValueError` where a file is no MP3, or is one for ffmpeg."""
     import soundfile
 
+    share = 0.0 if isinstance(source, RawAudio) else declared_share(file)
+    if share and abs(share - 1.0) > 0.01 and is_installed():  # libmpg123 complains of these on stderr
+        raise ValueError("an MP3 that is shorter or longer than it says")
     file.seek(0)
     handle = file.fileno() if isinstance(file, io.FileIO) else _Forgiving(file)  # a descriptor is faster than calls into Python
     if isinstance(source, RawAudio):
@@ -156,6 +163,12 @@ def _open_with_libsndfile(file: BinaryIO, source: FileSource) -> SoundFile:
     sound = soundfile.SoundFile(handle, closefd=False)
     # else soundfile seeks behind each piece, which takes time, and of which libmpg123 complains on stderr
     sound.seekable = lambda: False  # type: ignore[method-assign]
+    if sound.format == "MP3":  # as which libsndfile takes almost anything
+        place = file.tell()
+        if find_stream(file) is None:
+            sound.close()
+            raise ValueError("no MP3")
+        file.seek(place)
     return sound
 
 
@@ -182,7 +195,7 @@ def _pieces(sound: SoundFile, file: BinaryIO, name: str, note: Callable[[str], N
         try:
             with decoding(file, rate_hz, sound.channels) as rest:
                 yield from _without_first(n_read, rest.pieces())
-                if rest.n_read <= n_read and not failure:
+                if rest.n_read <= n_read and not failure and sound.format != "MP3":  # that has no such header
                     note(f"{name} may be cut short: it goes on after {n_read / rate_hz:.1f} s, where its header says it ends")
                 n_read = max(n_read, rest.n_read)
         except FfmpegError as error:
@@ -264,7 +277,7 @@ def _ffmpeg_sound(file: BinaryIO, name: str, note: Callable[[str], None]) -> Ite
             yield Decoded(sound.sample_rate_hz, sound.n_channels, sound.is_float, pieces())
     except FfmpegError as error:
         if is_installed():
-            raise AudioError(f"{name} cannot be read as audio: it {error}") from error
+            raise AudioError(f"{name} cannot be read as audio: it {error}; {READABLE}") from error
         always = "wav, flac, ogg, mp3 and au always work (m4a and others too where ffmpeg is installed)"
         raise AudioError(f"{name} cannot be read as audio; {always}") from error
 
@@ -272,8 +285,8 @@ def _ffmpeg_sound(file: BinaryIO, name: str, note: Callable[[str], None]) -> Ite
 def _other_than_sound(file: BinaryIO) -> str:
     """What a file is by its first bytes, where they tell that it holds no sound; else empty."""
     file.seek(0)
-    head = file.read(64)
-    return next((reason for pattern, reason in _NOT_SOUND if re.match(pattern, head, re.IGNORECASE)), "")
+    head = file.read(512)
+    return next((reason for pattern, reason in _NOT_SOUND if re.match(pattern, head, re.IGNORECASE | re.DOTALL)), "")
 
 
 @contextmanager
@@ -301,7 +314,8 @@ def _open_path(path: str | os.PathLike) -> BinaryIO:
         if not os.path.exists(path):
             raise FileNotFoundError(f"no such audio file: {printable(text) or 'an empty name'}")
         if not os.path.isfile(path):
-            raise AudioError(f"{printable(text)} is not a file")
+            kind = "a folder" if os.path.isdir(path) else "a pipe or a device"
+            raise AudioError(f"{printable(text)} is {kind} and not a file: give a sound file")
         return open(path, "rb", buffering=0)
     except FileNotFoundError:
         raise

@@ -11,12 +11,12 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import BinaryIO
 
 import numpy as np
 
-from genre_gan.mpeg import SEARCHED_BYTES, is_stream
+from genre_gan.mpeg import find_stream
 
 STALL_S = 60.0  # of decoding for one piece of sound, before it is given up
 PIECE_BYTES = 2**22
@@ -110,12 +110,24 @@ def decoding(file: BinaryIO, sample_rate_hz: int | None = None, n_channels: int 
     """
     if not is_installed():
         raise FfmpegError("cannot be read without ffmpeg")
+    start = find_stream(file)
     options = ["-ar", str(sample_rate_hz)] * (sample_rate_hz is not None) + ["-ac", str(n_channels)] * (n_channels is not None)
-    file.seek(0)
-    is_recognised = is_stream(file.read(2 * SEARCHED_BYTES))
+    with ExitStack() as running:
+        try:
+            sound = running.enter_context(_started(file, 0, options, start is not None))
+        except FfmpegError:
+            if not start:
+                raise
+            sound = running.enter_context(_started(file, start, options, True))  # ffmpeg looks less far for the first frame
+        yield sound
+
+
+@contextmanager
+def _started(file: BinaryIO, start: int, options: list[str], is_recognised: bool) -> Iterator[FfmpegSound]:
+    """ffmpeg at work on the file from the byte `start`."""
     command = [*COMMAND, *options, "-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
     with (
-        _on_disk(file) as real, tempfile.TemporaryFile() as messages,
+        _on_disk(file, start) as real, tempfile.TemporaryFile() as messages,
         subprocess.Popen(command, stdin=real, stdout=subprocess.PIPE, stderr=messages) as process,
     ):
         try:
@@ -125,10 +137,10 @@ def decoding(file: BinaryIO, sample_rate_hz: int | None = None, n_channels: int 
 
 
 @contextmanager
-def _on_disk(file: BinaryIO) -> Iterator[BinaryIO]:
-    """The file as one that another process can read, from its beginning."""
-    file.seek(0)
-    if isinstance(file, io.FileIO):
+def _on_disk(file: BinaryIO, start: int) -> Iterator[BinaryIO]:
+    """The file from the byte `start` as one that another process can read from its beginning."""
+    file.seek(start)
+    if start == 0 and isinstance(file, io.FileIO):
         yield file
         return
     with tempfile.TemporaryFile() as copy:

@@ -50,15 +50,22 @@ def _safe(name: str) -> str:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` under a temporary name, sync it and rename it, so that `path` is never half-written."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write `data` under a temporary name, sync it and rename it, so that `path` is never half-written.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:  # the system's own words are about the temporary name
+        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -6,11 +6,13 @@ The layout of frames is that of ISO/IEC 11172-3, section 2.4, and of ISO/IEC 144
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
 from typing import BinaryIO, NamedTuple
 
 N_FRAMES = 4  # one behind the other, which chance does not make
-SEARCHED_BYTES = 2**15
+SEARCHED_BYTES = 2**20
+MAX_FRAME_BYTES = 2**13
+_SYNC = re.compile(rb"\xff[\xe2-\xff][^\xf0-\xff]")
 _RATES_HZ = (44_100, 48_000, 32_000)  # of version 1; halves and quarters of them later
 _KBITS = {  # by version 1 or not, and layer
     (True, 1): range(32, 449, 32),
@@ -22,63 +24,99 @@ _KBITS = {  # by version 1 or not, and layer
 
 
 class Frame(NamedTuple):
-    """How long a frame is, and what all frames of its stream have in common."""
+    """A frame's length, which is 0 in free format, the padding in it, and what all frames of a stream have in common."""
 
     n_bytes: int
+    padding: int
     kind: tuple[int, ...]
 
 
-def is_stream(data: bytes) -> bool:
-    """Whether frames follow each other somewhere in the first `SEARCHED_BYTES`: before them may stand what is left of another."""
-    start = data.find(b"\xff")
-    while 0 <= start < SEARCHED_BYTES:
-        frames = list(_frames(data, start))
-        if len(frames) == N_FRAMES and len({frame.kind for frame in frames}) == 1:
-            return True
-        start = data.find(b"\xff", start + 1)
-    return False
+def find_stream(file: BinaryIO) -> int | None:
+    """The byte from which frames follow each other, or None where there are none.
+
+    Looked for are they behind the tags at the beginning of the file, in `SEARCHED_BYTES`: before them may stand what is left of
+    another frame, or what a server sent before the file.
+    """
+    first = _after_tags(file)
+    file.seek(first)
+    data = file.read(SEARCHED_BYTES + N_FRAMES * MAX_FRAME_BYTES)
+    for sync in _SYNC.finditer(data, 0, SEARCHED_BYTES):
+        if _is_stream(data, sync.start()):
+            return first + sync.start()
+    return None
 
 
-def _frames(data: bytes, start: int) -> Iterator[Frame]:
-    for _ in range(N_FRAMES):
-        frame = _frame(data[start : start + 6])
+def _after_tags(file: BinaryIO) -> int:
+    """The byte behind the ID3v2 and APEv2 tags with which a file begins; 0 where their sizes are none."""
+    size, start = file.seek(0, os.SEEK_END), 0
+    while start < size:
+        file.seek(start)
+        head = file.read(16)
+        if head[:3] == b"ID3" and len(head) == 16:
+            n_bytes = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+            start += n_bytes + (20 if head[5] & 0x10 else 10)  # with or without a footer
+        elif head[:8] == b"APETAGEX":
+            start += 32 + int.from_bytes(head[12:16], "little")
+        else:
+            return start
+    return 0
+
+
+def _is_stream(data: bytes, start: int) -> bool:
+    """Whether `N_FRAMES` of one kind follow each other from there, or at least two up to the end."""
+    frame, n_free = _frame(data, start), 0
+    for n_frames in range(1, N_FRAMES):
         if frame is None:
-            return
-        yield frame
-        start += frame.n_bytes
+            return False
+        if not frame.n_bytes and not n_free:  # of free format all are as long as the first, but for the padding
+            n_free = _to_next_alike(data, start) - frame.padding
+        start += frame.n_bytes or max(n_free, 0) + frame.padding
+        following = _frame(data, start)
+        if following is None or following.kind != frame.kind:
+            return start == len(data) and n_frames > 1
+        frame = following
+    return True
 
 
-def _frame(header: bytes) -> Frame | None:
+def _to_next_alike(data: bytes, start: int) -> int:
+    """How many bytes there are from a frame to the next one of the same kind, bit rate and sample rate; 0 where there is none."""
+    at = data.find(data[start : start + 2], start + 4, start + MAX_FRAME_BYTES)
+    while at >= 0 and data[at + 2 : at + 3] and data[at + 2] & 0xFC != data[start + 2] & 0xFC:
+        at = data.find(data[start : start + 2], at + 1, start + MAX_FRAME_BYTES)
+    return max(0, at - start)
+
+
+def _frame(data: bytes, start: int) -> Frame | None:
+    header = data[start : start + 6]
     if len(header) < 6 or header[0] != 0xFF or header[1] < 0xE0:
         return None
-    kind = (header[1] & 0xFE, header[2] & 0x0C)
     version, layer, rate = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3), header[2] >> 2 & 3
     if layer == 4:  # of none of MPEG's layers: ADTS
         n_bytes = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
-        return Frame(n_bytes, kind) if header[1] & 0xF0 == 0xF0 and n_bytes > 7 else None
-    kbits_index = header[2] >> 4
-    if version == 1 or rate == 3 or not 1 <= kbits_index <= 14:
+        is_frame = header[1] & 0xF0 == 0xF0 and n_bytes > 7
+        return Frame(n_bytes, 0, (header[1] & 0xFE, header[2] & 0x0C)) if is_frame else None
+    kbits_index, padding = header[2] >> 4, header[2] >> 1 & 1
+    kind = (header[1] & 0xFE, header[2] & 0x0C, int(kbits_index == 0))
+    if version == 1 or rate == 3 or kbits_index == 15:
         return None
+    if kbits_index == 0:
+        return Frame(0, 4 * padding if layer == 1 else padding, kind)
     is_first = version == 3
     bits_per_s = 1000 * _KBITS[is_first, layer if is_first else min(layer, 2)][kbits_index - 1]
     rate_hz = _RATES_HZ[rate] // {3: 1, 2: 2, 0: 4}[version]
-    padding = header[2] >> 1 & 1
     if layer == 1:
-        return Frame((12 * bits_per_s // rate_hz + padding) * 4, kind)
-    return Frame((144 if is_first or layer == 2 else 72) * bits_per_s // rate_hz + padding, kind)
+        return Frame((12 * bits_per_s // rate_hz + padding) * 4, 4 * padding, kind)
+    return Frame((144 if is_first or layer == 2 else 72) * bits_per_s // rate_hz + padding, padding, kind)
 
 
 def declared_share(file: BinaryIO) -> float:
     """How many times the bytes that are there an MP3 had when its first frame was told their number; 0 where it was not told."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    head = file.read(10)
-    n_tag = 10 + sum(byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=False)) if head[:3] == b"ID3" else 0
-    file.seek(n_tag)
-    frame = file.read(200)
-    start = max(frame.find(b"Xing"), frame.find(b"Info"))
-    flags = frame[start + 7] if 0 <= start < len(frame) - 16 else 0
+    start, size = _after_tags(file), file.seek(0, os.SEEK_END)
+    file.seek(start)
+    head = file.read(200)
+    place = max(head.find(b"Xing"), head.find(b"Info"))
+    flags = head[place + 7] if 0 <= place < len(head) - 16 and (frame := _frame(head, 0)) and frame.n_bytes else 0
     if not flags & 2:  # it does not say
         return 0.0
-    place = start + 8 + 4 * (flags & 1)
-    return int.from_bytes(frame[place : place + 4], "big") / max(1, size - n_tag)
+    place += 8 + 4 * (flags & 1)
+    return int.from_bytes(head[place : place + 4], "big") / max(1, size - start)

@@ -126,8 +126,8 @@ PIPED = (
 )
 HEADERLESS = ("s16le", "u8", "alaw", "mulaw", "f32le", "gsm", "g722", "g726", "dfpwm", "aptx", "sbc")
 SOX_FILES = ("8svx", "aifc", "amb", "au", "avr", "caf", "cvs", "dat", "fap", "hcom", "htk", "ima", "maud", "paf", "prc", "pvf",
-             "sd2", "sf", "smp", "sndr", "sndt", "sox", "sph", "txw", "vox", "w64", "wv", "wve", "xi")
-SOX_REFUSED = {"cvs", "ima", "vox", "sd2"}  # no header, or half of it in another file
+             "sf", "smp", "sndr", "sndt", "sox", "sph", "txw", "vox", "w64", "wv", "wve", "xi")
+SOX_REFUSED = {"cvs", "ima", "vox"}  # no header
 SOX_EITHER = {"xi", "dat", "txw", "prc", "sndr", "sndt", "wve", "hcom", "maud", "smp", "htk"}  # of before 1995
 
 
@@ -225,10 +225,38 @@ def wrong_headers(folder: Path) -> Iterator[Case]:
     if needs:
         yield Case("tags", put(folder, "id3v2.wav", id3 + wav))
         junk = np.random.default_rng(4).bytes(3_000)
-        for name, data in (("midst", mp3[700:]), ("junk", junk + mp3), ("zeros", bytes(50_000) + mp3)):
+        for name, data in (
+            ("midst", mp3[700:]), ("junk", junk + mp3), ("zeros", bytes(50_000) + mp3), ("many-zeros", bytes(1_000_000) + mp3),
+            ("answer", b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\n\r\n" + mp3),
+        ):
             yield Case("recorded from a stream", put(folder, f"{name}.mp3", data))
+        yield Case("tags", put(folder, "apev2-first.mp3", _ape_tag(100_000) + mp3), CUT)
+        yield Case("tags", put(folder, "apev2-whole.mp3", mp3 + _ape_tag(100_000)))
+    yield Case("rates", put(folder, "free-format.mp3", free_format(_constant_mp3())))
     yield Case("tags", put(folder, "apev2.mp3", mp3 + b"APETAGEX" + bytes(100_000) + b"APETAGEX" + bytes(24)))
     yield Case("tags", put(folder, "id3v1.mp3", mp3 + b"TAG" + bytes(125)))
+
+
+def _constant_mp3() -> bytes:
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(buffer, "w", 44_100, 1, format="MP3", bitrate_mode="CONSTANT", compression_level=0.5) as file:
+        file.write(tone(44_100))
+    return buffer.getvalue()
+
+
+def _ape_tag(n_bytes: int) -> bytes:
+    head, foot = (b"APETAGEX" + struct.pack("<4I8x", 2_000, n_bytes + 32, 1, flags) for flags in (0xA0000000, 0x80000000))
+    return head + bytes(n_bytes) + foot
+
+
+def free_format(mp3: bytes) -> bytes:
+    """An MP3 of one bit rate, not one frame of which tells it any more: all are as long as the first."""
+    changed, start = bytearray(mp3), 0
+    while (start := mp3.find(mp3[:2], start)) >= 0:
+        if mp3[start + 2] & 0xFC == mp3[2] & 0xFC:
+            changed[start + 2] &= 0x0F
+        start += 2
+    return bytes(changed)
 
 
 def _vbri(n_frames: int, n_bytes: int) -> bytes:
@@ -265,6 +293,7 @@ def no_sound(folder: Path) -> Iterator[Case]:
         "comment": b"<!-- cached -->\n<html>" + b"<p>log in</p>" * 900,
         "html": b"<!DOCTYPE html>\n<html><body>" + b"<p>log in</p>" * 900, "json": b'{"error": "not found"}',
         "zip": b"PK\3\4" + bytes(2_000),
+        "tar": b"song.mp3".ljust(257, b"\0") + b"ustar\x0000".ljust(255, b"\0") + encoded(tone(), "MP3"),
         "pdf": b"%PDF-1.7\n" + bytes(2_000), "elf": b"\x7fELF\2\1\1" + np.random.default_rng(2).bytes(20_000),
         "pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n",
         "playlist": b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nsource.wav\n#EXT-X-ENDLIST\n",

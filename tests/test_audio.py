@@ -1,4 +1,5 @@
 import io
+import os
 import shutil
 import struct
 import subprocess
@@ -84,7 +85,8 @@ def test_missing_file_is_named():
 @pytest.mark.parametrize(("source", "message"), [
     ("https://example.com/a.mp3", "got the address https://example.com/a.mp3: download it first"),
     ({"samples": [0.0]}, r"must have 'array' and 'sampling_rate', 'bytes' or 'path', got \['samples'\]"),
-    ("/", "/ is not a file"),
+    ("/", "/ is a folder and not a file: give a sound file"),
+    (os.devnull, "is a pipe or a device and not a file"),
 ])
 def test_what_is_no_file_is_told(source, message):
     with pytest.raises(AudioError, match=message):
@@ -160,7 +162,7 @@ def test_without_ffmpeg_a_file_may_be_cut_short_and_that_is_said(monkeypatch):
     clip, notes = read_noted(ogg + ogg)
     assert clip.duration_s == pytest.approx(6.0, rel=0.02) and "may be cut short" in notes[0]
     with pytest.raises(AudioError, match="where ffmpeg is installed"):
-        load_audio(b"abcd" * 100)
+        load_audio(b"\0abcd" * 100)
 
 
 def test_tags_behind_the_sound_are_no_sound():
@@ -257,7 +259,7 @@ def test_what_is_no_sound_does_not_become_sound_by_its_name(tmp_path, suffix, co
     texts = {
         "web page": (b"\n<!DOCTYPE html><html>" + b"a login " * 900, "is a web page"),
         "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 7\n", "git lfs pull"),
-        "text": (b"notes on a song\n" * 500, "cannot be read as audio"),
+        "text": (b"notes on a song\n" * 500, "it is text; give a wav, flac, ogg, mp3, m4a or other sound file"),
         "random": (np.random.default_rng(3).bytes(30_000), "cannot be read as audio"),
     }
     path = tmp_path / f"sound{suffix}"

@@ -44,6 +44,11 @@ def test_names_that_are_fine_stay():
 
 def test_a_failed_write_leaves_nothing(tmp_path):
     (tmp_path / "taken").mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match=r"^\S+taken cannot be written: Is a directory$"):
         write_bytes(tmp_path / "taken", b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_long_name_is_written(tmp_path):
+    write_bytes(tmp_path / ("x" * 250), b"sound")
+    assert [len(path.name) for path in tmp_path.iterdir()] == [250]

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import gradio as gr
-import numpy as np
 
 from genre_gan import Clip, Guess
-from genre_gan.audio import SAMPLE_RATE_HZ, read_blocks
+from genre_gan.audio import SAMPLE_RATE_HZ, load_audio
 from genre_gan.classify import TimelinePoint
 from genre_gan.demo.errors import user_errors
 from genre_gan.demo.limits import MAX_FILES, MAX_UPLOAD_S
@@ -51,13 +50,10 @@ def load(path: str, notes: list[str]) -> Clip:
     Raises:
         ValueError: longer than `MAX_UPLOAD_S`, or no sound.
     """
-    blocks, n_samples = [], 0
-    for block in read_blocks(path, SAMPLE_RATE_HZ, on_note=notes.append):
-        blocks.append(block)
-        n_samples += len(block)
-        if n_samples > MAX_UPLOAD_S * SAMPLE_RATE_HZ:
-            raise ValueError(f"The sound is longer than {MAX_UPLOAD_S // 60} minutes: send a part of it.")
-    return Clip(np.concatenate(blocks), SAMPLE_RATE_HZ)
+    clip = load_audio(path, SAMPLE_RATE_HZ, max_duration_s=MAX_UPLOAD_S + 1.0, on_note=notes.append)
+    if clip.duration_s > MAX_UPLOAD_S:
+        raise ValueError(f"The sound is longer than {MAX_UPLOAD_S // 60} minutes: send a part of it.")
+    return clip
 
 
 def label_of(guess: Guess) -> dict[str, float] | str:
