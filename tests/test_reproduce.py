@@ -205,7 +205,8 @@ def line(epochs: int, gan_epochs: int | None = None, seed: int = 0, accuracy: fl
 def test_a_longer_run_takes_the_place_of_a_shorter_one_and_means_are_of_equal_ones(tmp_path):
     runs = Runs(tmp_path / "runs.jsonl")
     runs.add(line(50, 5))
-    assert runs.has(line(50, 5)) and runs.has(line(20, 5)) and not runs.has(line(50, 500)) and not runs.has(line(50, 5, seed=1))
+    assert runs.find(line(50, 5)) and runs.find(line(20, 5))
+    assert runs.find(line(50, 500)) is None and runs.find(line(50, 5, seed=1)) is None
     runs.add(line(100, 5, accuracy=0.6))
     runs.add(line(100, 500, seed=1, accuracy=1 / 3))
     again = Runs(tmp_path / "runs.jsonl")
@@ -218,7 +219,7 @@ def test_a_longer_run_takes_the_place_of_a_shorter_one_and_means_are_of_equal_on
 def test_a_row_is_run_again_with_a_generator_of_more_steps_and_the_page_tells_them(tmp_path):
     runs = Runs(tmp_path / "runs.jsonl")
     runs.add(line(100) | {"row": "a quarter generated", "generator_steps": 2000})
-    assert runs.has(runs.results[0]) and not runs.has(runs.results[0] | {"generator_steps": 3000})
+    assert runs.find(runs.results[0]) and runs.find(runs.results[0] | {"generator_steps": 3000}) is None
     page = write_page(tmp_path, runs.results).read_text()
     assert "Data: music. Splits of the last row, seed 0: artist split. The generator had 2000 steps of training." in page
 

@@ -12,9 +12,9 @@ import itertools
 import math
 import os
 import signal
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -156,8 +156,8 @@ class Loader:
         self._sampler = _Sampler(source, args.batch_size, accelerator.gradient_accumulation_steps, args.seed)
         self._loader = accelerator.prepare(DataLoader(
             _Rows(source),
-            batch_sampler=self._sampler,
-            collate_fn=_as_it_is,
+            batch_sampler=self._sampler,  # type: ignore[arg-type]  # of arrays in place of lists
+            collate_fn=_as_it_is,  # type: ignore[arg-type]  # the data set gives whole batches
             num_workers=count_workers(args, accelerator.device),
             worker_init_fn=_detach,
             pin_memory=accelerator.device.type == "cuda",
@@ -169,7 +169,7 @@ class Loader:
 
     positions = None  # those of a stream
 
-    def batches(self, first_step: int) -> Iterator[Batch]:
+    def batches(self, first_step: int) -> Generator[Batch, None, None]:
         """Without end, from the first batch of a step on."""
         self._sampler.first_step = first_step
         return _one_ahead(self._loader)
@@ -184,7 +184,7 @@ class StreamLoader:
         self.stream, self.accelerator, self.args = stream, accelerator, args
         self.positions: dict[str, str] = {}  # by worker, as JSON has it
 
-    def batches(self, first_step: int) -> Iterator[Batch]:
+    def batches(self, first_step: int) -> Generator[Batch, None, None]:
         """Without end, from the positions on; the noise depends on the step too."""
         n_processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         rows = _StreamedRows(self.stream, self.args.batch_size // n_processes, self.positions, [self.args.seed, rank, first_step])
@@ -202,10 +202,11 @@ class StreamLoader:
             yield batch
 
 
-def _one_ahead(loader: Iterable[T]) -> Iterator[T]:
+def _one_ahead(loader: Iterable[T]) -> Generator[T, None, None]:
     """A loader's items, of which a thread fetches the next one from the processes that read while this one is used."""
-    with contextlib.closing(iter(loader)) as items, ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items, None)
+    iterator: Any = iter(loader)  # a generator, of accelerate's
+    with contextlib.closing(iterator) as items, ThreadPoolExecutor(1) as thread:
+        coming: Future[Any] = thread.submit(next, items, None)
         while (fetched := [coming.result()])[0] is not None:
             coming = thread.submit(next, items, None)
             yield fetched.pop()  # nothing here keeps a batch that has been used

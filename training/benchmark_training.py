@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -77,7 +78,7 @@ def measure_training() -> Iterator[Row]:
 
 
 def _measure_steps(kind: str, script_name: str, options: str, precision: str, music: Path) -> dict[str, float]:
-    script = importlib.import_module(f"training.{script_name}")
+    script: Any = importlib.import_module(f"training.{script_name}")
     AcceleratorState._reset_state(reset_partial_state=True)  # or it would refuse another precision
     words = ["--data", music, "--cache-dir", music.parent / "cache", "--output-dir", music.parent / f"{kind}-{precision}"]
     args = script.parse_args([*map(str, words), *options.split(), "--mixed-precision", precision, "--tracker", "none"])
@@ -107,19 +108,19 @@ def measure_memory() -> Iterator[Row]:
                 music = write_music(Path(folder) / "music", 40 * scale, 10.0)
                 data = Path(folder) / "parquet" if options else music
                 if options:
-                    prepare = [ROOT / "training" / "prepare_data.py", "--data", music, "--output-dir", data]
-                    subprocess.run([sys.executable, *prepare], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-                words = ["train_cgan.py", "--model", "fcn", "--data", data, "--cache-dir", Path(folder) / "cache", *options]
+                    _peak_memory_mb("prepare_data.py", "--data", music, "--output-dir", data)
+                words = ["--model", "fcn", "--data", data, "--cache-dir", Path(folder) / "cache", *options]
                 words += ["--output-dir", Path(folder) / "run", "--max-steps", 20, "--tracker", "none", "--preview-every", 1000]
-                peaks_mb[scale] = _peak_memory_mb([sys.executable, ROOT / "training" / words[0], *words[1:]])
+                peaks_mb[scale] = _peak_memory_mb("train_cgan.py", *words)
         growth = 100 * (peaks_mb[10] / peaks_mb[1] - 1)
         note = f"{peaks_mb[1]:.0f} MB and {peaks_mb[10]:.0f} MB at most, with 18 MB and 176 MB of sound"
         yield Row("memory", f"{name} on ten times the data", growth, "% more memory", "<10", note)
 
 
-def _peak_memory_mb(command: list[object]) -> float:
-    """Looked at many times a second: what the system keeps for its children begins with the memory of this process."""
-    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+def _peak_memory_mb(script: str, *words: object) -> float:
+    """Of a script, looked at many times a second: what the system keeps for its children begins with this process's memory."""
+    command = [sys.executable, f"training/{script}", *map(str, words)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
     peak = 0
     while process.poll() is None:
         try:

@@ -83,7 +83,8 @@ def _curve_table(curve: list[dict]) -> str:
     names = [name for name in ("answered", "not_music_named", "other_genres_named") if name in curve[0]]
     heads = {"answered": "music answered", "not_music_named": "no music, recorded, named"}
     heads["other_genres_named"] = "other genres named"
-    chosen = [min(curve, key=lambda row, t=t: abs(row["threshold"] - t)) for t in SHOWN_THRESHOLDS]
+    nearest = np.abs(np.subtract.outer(SHOWN_THRESHOLDS, [row["threshold"] for row in curve])).argmin(1)
+    chosen = [curve[i] for i in nearest]
     rows = ([f"{row['threshold']:.2f}", *(f"{row[name]:.0%}" for name in names)] for row in chosen)
     return "If a genre were named from some confidence on:\n\n" + table(["confidence", *(heads[name] for name in names)], rows)
 

@@ -87,7 +87,7 @@ def deploy(args: argparse.Namespace) -> None:
     settings = read_spacefile(args.space.partition("/")[0])
     contents = space_files(settings)
     if args.dry_run:
-        print(contents["README.md"].decode().partition("\n\n")[0])
+        print(space_readme(settings, "").rstrip())
         print("\n".join(f"{name}={value}" for name, value in settings["variables"].items()))
         print("\n".join(sorted(contents)))
         return

@@ -129,8 +129,8 @@ def gather(embedder: Embedder, store: FeatureStore, split: Split, genres: tuple[
     n = min(args.clips_per_genre, *(side.count(genre) for genre in genres for side in (seen, unseen)))
     n_reference = min(MAX_REFERENCE, *(others.count(genre) for genre in genres))
     if min(n, n_reference) < 2 or min(n, n_reference) * len(genres) <= N_NEIGHBOURS:
-        scarce = min(genres, key=lambda genre: min(seen.count(genre), others.count(genre), unseen.count(genre)))
-        raise DataError(f"too few clips of {args.duration_s:g} s of {scarce!r} to compare: ask for shorter ones or add data")
+        scarcest = min(genres, key=lambda genre: min(seen.count(genre), others.count(genre), unseen.count(genre)))
+        raise DataError(f"too few clips of {args.duration_s:g} s of {scarcest!r} to compare: ask for shorter ones or add data")
     patches = track_patches(store, split.train, embedder, args.cache_dir)
     probe = fit_probe(patches, [store.tracks.genre_names[i] for i in split.train], args.duration_s)
     unseen_clips = unseen.take(genres, n)

@@ -59,7 +59,7 @@ def start_accelerator(args: argparse.Namespace) -> Accelerator:
         project_config=ProjectConfiguration(str(args.output_dir), str(args.output_dir / "logs")),
         dataloader_config=DataLoaderConfiguration(split_batches=True, even_batches=False, non_blocking=torch.cuda.is_available()),
     )
-    if dist.is_initialized():
+    if dist.is_initialized() and dist.group.WORLD is not None:
         _process_groups.append(dist.group.WORLD)
     if args.gradient_accumulation_steps:
         accelerator.gradient_accumulation_steps = args.gradient_accumulation_steps

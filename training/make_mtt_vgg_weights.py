@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from genre_gan.evaluation.embeddings import MTTVGG, MTTVGGConfig
 from training.tensorflow_checkpoint import read_wheel
@@ -32,7 +33,7 @@ def build(variables: dict[str, np.ndarray]) -> MTTVGG:
     """The network with the variables of the published checkpoint, whose kernels are (frames, mel bands, in, out)."""
     tensors = {name: torch.from_numpy(values.copy()) for name, values in variables.items()}
     model = MTTVGG(MTTVGGConfig(len(tensors["1CNN.bias"])))
-    state = {}
+    state: dict[str, Tensor] = {}
     for k, name in enumerate(["input_norm", *(f"norms.{i}" for i in range(5))]):
         published = "batch_normalization" + (f"_{k}" if k else "")
         state |= {f"{name}.weight": tensors[f"{published}.gamma"], f"{name}.bias": tensors[f"{published}.beta"]}

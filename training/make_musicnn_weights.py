@@ -66,10 +66,10 @@ def build(variables: dict[str, np.ndarray]) -> MusiCNN:
         ones = torch.zeros(len(weight), 1 if k == 0 else 0, weight.shape[2])
         state |= {f"middle.{k}.conv.weight": torch.cat([weight, ones], 1), f"middle.{k}.conv.bias": bias}
         state |= {f"middle.{k}.scale": scale[:, None], f"middle.{k}.shift": shift[:, None]}
-    for name, weight, bias, k in (("dense", "dense.kernel", "dense.bias", 9), ("output", "dense_1.kernel", "dense_1.bias", 10)):
-        scale, shift = normalisation(k)  # comes before the layer, so that it becomes a part of it
-        state[f"{name}.weight"] = (tensors[weight] * scale[:, None]).T
-        state[f"{name}.bias"] = tensors[bias] + shift @ tensors[weight]
+    for name, published, k in (("dense", "dense", 9), ("output", "dense_1", 10)):
+        weight, (scale, shift) = tensors[f"{published}.kernel"], normalisation(k)
+        state[f"{name}.weight"] = (weight * scale[:, None]).T  # normalised before the layer, which takes that over
+        state[f"{name}.bias"] = tensors[f"{published}.bias"] + shift @ weight
     model.load_state_dict(state)
     return model.eval()
 

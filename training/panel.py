@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from genre_gan import GenreClassifier, Guess
@@ -13,7 +14,8 @@ class Panel:
 
     def __init__(self, source: str):
         folders = sorted(Path(source).glob("fold-*/model"), key=lambda path: int(path.parent.name.removeprefix("fold-")))
-        self.classifiers = [GenreClassifier.from_pretrained(folder) for folder in folders or [source]]
+        sources: Sequence[Path | str] = folders or [source]
+        self.classifiers = [GenreClassifier.from_pretrained(source) for source in sources]
         self.name = Path(source).name
         self.genres = self.classifiers[0].genres
         self.is_cross_validation = bool(folders)

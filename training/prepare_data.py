@@ -136,7 +136,8 @@ def rows(tracks: TrackSet, genres: tuple[str, ...], written: Written) -> Iterato
 def write_parquet(tracks: TrackSet, folder: Path) -> Written:
     """Write the usable tracks into `folder`, in files of about `SHARD_BYTES`, a few tracks in memory at a time."""
     written, schema = Written([], [], list(tracks.skipped)), features(tracks.genres).arrow_schema
-    usable, paths, n_bytes = rows(tracks, tracks.genres, written), [], SHARD_BYTES
+    usable, n_bytes = rows(tracks, tracks.genres, written), SHARD_BYTES
+    paths: list[Path] = []
     with contextlib.ExitStack() as open_files:
         while group := list(itertools.islice(usable, GROUP_TRACKS)):
             if n_bytes >= SHARD_BYTES:

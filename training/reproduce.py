@@ -138,8 +138,8 @@ def run_gans(lab: Laboratory, name: str, protocol: str, seed: int) -> tuple[list
     genres = lab.store.tracks.genres if gan.genres == "each" else (gan.genres,)
     folders = [folder if genre == "all" else folder / genre for genre in genres]
     wanted = lab.wanted(generator=name, protocol=protocol, seed=seed, epochs=epochs)
-    if lab.runs.has(wanted) and all((path / "model").exists() for path in folders):
-        return folders, lab.runs.find(wanted)["epochs"]
+    if (done := lab.runs.find(wanted)) and all((path / "model").exists() for path in folders):
+        return folders, done["epochs"]
     commands = []
     for genre, path in zip(genres, folders, strict=True):
         options = [*gan.options.split(), "--seed", str(seed), "--epochs", str(epochs), "--preview-every", "1000000"]
@@ -173,7 +173,7 @@ def reproduce(args: argparse.Namespace) -> None:
                         wanted["generator_steps"] = GenreGenerator.from_pretrained(row.generated).model.training_record["steps"]
                     plan.append((row, protocol, seed, wanted))
     plan.sort(key=lambda run: (list(GROUPS).index(run[0].group), run[0].generated in GANS, run[2]))  # rows comparable early
-    missing = [run for run in plan if not lab.runs.has(run[3])]
+    missing = [run for run in plan if lab.runs.find(run[3]) is None]
     tqdm.write(f"{len(plan)} runs, {len(plan) - len(missing)} of them done before")
     for run in tqdm(missing, unit="run"):
         result = run_row(lab, *run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,10 +64,11 @@ def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]
         position += length
 
 
-def _message(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+def _message(data: bytes) -> Iterator[tuple[int, Any]]:
     """The fields of a protocol buffer that are numbers or bytes."""
     position = 0
     while position < len(data):
+        value: int | bytes
         tag, position = _varint(data, position)
         if tag & 7 == 0:
             value, position = _varint(data, position)

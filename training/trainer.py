@@ -120,9 +120,9 @@ class Trainer:
         It follows the weights behind each step; the first steps count for more.
         """
 
-        def update(averages: list[Tensor], values: list[Tensor], n_averaged: Tensor) -> None:
+        def update(averages: Any, values: Any, n_averaged: Any) -> None:  # two lists of tensors, and a tensor
             share = 1.0 - ((1.0 + n_averaged) / (10.0 + n_averaged)).clamp_max(decay)
-            torch._foreach_lerp_(averages, values, share)  # type: ignore
+            torch._foreach_lerp_(averages, values, share)
 
         averaged = AveragedModel(model, self.device, multi_avg_fn=update).eval().requires_grad_(False)
         self.accelerator.prepare_model(averaged, evaluation_mode=True)  # for the checkpoints alone

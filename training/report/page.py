@@ -83,10 +83,8 @@ def _data_line(rows: Sequence[Row], results: Results) -> str:
 
 def comparison(row: Row, results: Results) -> str:
     """A sentence on whether generated slices help: the mean difference over the seeds that both rows have, and its interval."""
-    of_both = [
-        {run["seed"]: run["valid"]["balanced_track_accuracy"] for run in results[name, "artist"]}
-        for name in (row.name, row.beside)
-    ]
+    names = (row.name, row.beside or "")
+    of_both = [{run["seed"]: run["valid"]["balanced_track_accuracy"] for run in results[name, "artist"]} for name in names]
     differences = np.array([of_both[0][seed] - of_both[1][seed] for seed in sorted(set.intersection(*map(set, of_both)))])
     sentence = f"*{row.name}* against *{row.beside}*: balanced accuracy changes by {differences.mean():+.3f}"
     if len(differences) < 2:

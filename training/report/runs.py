@@ -26,25 +26,22 @@ class Runs:
         self.path = path
         self.results: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def has(self, wanted: Mapping[str, Any]) -> bool:
-        """Whether a run of the same name, protocol and seed is there that lasted as long or longer, and its generators too.
+    def find(self, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The run of the same name, protocol and seed, if it is there and lasted as long or longer, and its generators too.
 
         Raises:
             ValueError: it is there, and was made with other data.
         """
-        found = self.find(wanted)
+        found = next((result for result in self.results if _key(result) == _key(wanted)), None)
         if found is None:
-            return False
+            return None
         if found["data"] != wanted["data"]:
             raise ValueError(
                 f"{', '.join(map(str, _key(wanted)))} in {self.path} was made with the data {found['data']}, "
                 f"now {wanted['data']}: use another --output-dir, or delete that line"
             )
-        return all((found.get(name) or 0) >= (wanted.get(name) or 0) for name in ("epochs", "gan_epochs", "generator_steps"))
-
-    def find(self, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The result of the run of this name, protocol and seed."""
-        return next((result for result in self.results if _key(result) == _key(wanted)), None)
+        is_done = all((found.get(name) or 0) >= (wanted.get(name) or 0) for name in ("epochs", "gan_epochs", "generator_steps"))
+        return found if is_done else None
 
     def add(self, result: dict[str, Any]) -> None:
         """Add a result, its numbers to four places, in the place of a shorter run; the file is written aside and renamed."""
