@@ -82,6 +82,13 @@ def test_the_space_agrees_with_this_project():
     assert header["suggested_hardware"] == settings["hardware"] and "old" not in header and "variables" not in header
 
 
+def test_a_dry_run_shows_header_variables_and_files_without_a_network(capsys):
+    deploy_space.main(["anna/demo", "--dry-run"])
+    shown = capsys.readouterr().out
+    assert shown.startswith("---\ntitle: genre-gan\n") and "suggested_hardware: " in shown and "GENRE_GAN_MODEL=" in shown
+    assert "\ngenre_gan/weights/mel/model.safetensors\n" in shown
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
