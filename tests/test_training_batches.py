@@ -122,10 +122,17 @@ def test_a_used_batch_is_let_go_and_all_come_in_order():
 
 
 @pytest.mark.parametrize(
-    ("asked", "device", "n_cores", "n_processes", "expected"),
-    [(None, "cpu", 16, 1, 1), (None, "cuda", 16, 1, 4), (None, "cuda", 16, 8, 2), (None, "cuda", 2, 4, 1), (0, "cuda", 16, 1, 0)],
-)
-def test_a_gpu_has_more_processes_that_read_ahead(asked, device, n_cores, n_processes, expected, monkeypatch):
+    ("asked", "device", "n_cores", "n_processes", "shared_bytes", "expected"),
+    [
+        (None, "cpu", 16, 1, 2**34, 1), (None, "cuda", 16, 1, 2**34, 4), (None, "cuda", 16, 8, 2**34, 2),
+        (None, "cuda", 2, 4, 2**34, 1), (None, "cuda", 16, 1, 2**26, 1), (0, "cuda", 16, 1, 2**34, 0),
+    ],
+)  # fmt: skip
+def test_a_gpu_has_more_processes_that_read_ahead(
+    asked, device, n_cores, n_processes, shared_bytes, expected, monkeypatch, tmp_path
+):
     monkeypatch.setattr("os.cpu_count", lambda: n_cores)
+    monkeypatch.setattr("training.batches._SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=shared_bytes))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(n_processes))
     assert count_workers(SimpleNamespace(num_workers=asked), torch.device(device)) == expected

@@ -11,9 +11,11 @@ import contextlib
 import itertools
 import math
 import os
+import shutil
 import signal
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -33,6 +35,7 @@ from training.launch import check_precision, is_main_process, is_resumed
 from training.run_folder import check_run
 
 T = TypeVar("T")
+_SHARED_MEMORY = Path("/dev/shm")  # through which batches come from the processes that read
 
 
 class Batch(NamedTuple):
@@ -144,8 +147,11 @@ def count_workers(args: argparse.Namespace, device: torch.device) -> int:
     """Processes that read ahead for this one: as the arguments say, else one; a GPU, which is faster, gets up to four."""
     if args.num_workers is not None:
         return args.num_workers
+    is_narrow = _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free < 2**30  # as in many containers
+    if device.type == "cpu" or is_narrow:
+        return 1
     n_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # on this host
-    return 1 if device.type == "cpu" else min(4, max(1, (os.cpu_count() or 1) // n_processes))
+    return min(4, max(1, (os.cpu_count() or 1) // n_processes))
 
 
 class Loader:
