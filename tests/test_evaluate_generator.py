@@ -19,7 +19,7 @@ from genre_gan.generate import GenreGenerator
 from tests.conftest import synthesize, write_music_folder
 from tests.test_models import tiny_spectral_model
 from training import evaluate_generator
-from training.evaluate_generator import check_origin, fit_probe
+from training.evaluate_generator import fit_probe
 
 
 @pytest.fixture
@@ -137,12 +137,9 @@ def test_copies_go_through_the_models_own_codec():
 def test_a_generator_of_another_split_is_told(music_folder, tmp_path):
     store = FeatureStore(load_tracks([str(music_folder)]), FeatureConfig("waveform"), tmp_path / "cache")
     split = split_tracks(store.tracks, "artist")
-    model = tiny_spectral_model()
-    generator = GenreGenerator(model)
-    counts = {"blues": 4, "metal": 4}  # of those that trained
     summary = split.summary().replace("artist", "fold", 1)  # another name for the same
-    model.generator.training_record = {"split": summary, "seed": 0, "tracks_per_genre": counts}
-    assert check_origin(generator, store, split, 0) is None
-    assert "seed 0" in check_origin(generator, store, split, 1)
-    model.generator.training_record["split"] = "segment"
-    assert "split 'segment'" in check_origin(generator, store, split, 0)
+    record = {"split": summary, "seed": 0, "tracks_per_genre": {"blues": 4, "metal": 4}}  # of those that trained
+    assert split.doubt(record, store.tracks, 0) == ""
+    assert "seed 0" in split.doubt(record, store.tracks, 1)
+    assert "trained by 'segment'" in split.doubt(record | {"split": "segment"}, store.tracks, 0)
+    assert "{'blues': 5}" in split.doubt(record | {"tracks_per_genre": {"blues": 5}}, store.tracks, 0)

@@ -93,15 +93,6 @@ def fit_probe(patches: list[np.ndarray], genres: list[str], duration_s: float) -
     return GenreProbe(np.stack(embeddings), names, tracks)
 
 
-def check_origin(generator: GenreGenerator, store: FeatureStore, split: Split, seed: int) -> str | None:
-    """A remark where the generator was trained on other data or by another split, and so may have heard "unseen" tracks."""
-    record = generator.model.training_record
-    if split.is_of(record, store.tracks, seed):
-        return None
-    said = ", ".join(f"{name} {record.get(name)!r}" for name in ("split", "seed", "data", "tracks", "tracks_per_genre"))
-    return f"**The generator's record does not say that it was trained as here ({said}): it may have heard unseen tracks.**"
-
-
 @dataclass
 class Material:
     """What there is to compare with.
@@ -172,6 +163,7 @@ def evaluate(args: argparse.Namespace) -> None:
         sets |= generated_sets(["fcn", "cnn"], wanted, args.duration_s, args.seed)
         sets["white noise"] = white_noise(material.unseen)
     progress = tqdm(sets.items(), desc="measuring", unit="row", leave=False)
+    doubt = split.doubt(main.model.training_record, store.tracks, args.seed)
     report = {
         "command": launch_command(1),
         "embedding": embedder.name,
@@ -180,7 +172,7 @@ def evaluate(args: argparse.Namespace) -> None:
         "seed": args.seed,
         "duration_s": args.duration_s,
         "n_reference": material.n_reference,
-        "remark": check_origin(main, store, split, args.seed),
+        "remark": f"**The generator may have heard unseen tracks: {doubt}.**" if doubt else None,
         "rows": [asdict(material.comparison.measure(name, clips)) for name, clips in progress],
         "sound": [asdict(measure_sound(name, clips)) for name, clips in sets.items()] if reporting else [],
         "structure_s": args.structure_s,

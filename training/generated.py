@@ -41,8 +41,8 @@ def add_generated(
     """
     generators = [GenreGenerator.from_pretrained(source) for source in args.generated]
     for generator in generators:
-        if not split.leaks:
-            check_origin(generator, store, split, fold)
+        if not split.leaks and (doubt := split.doubt(generator.model.training_record, store.tracks, fold)):
+            raise DataError(f"the generator {generator.source!r} may have heard validation tracks: {doubt}")
     wanted = wanted_slices(args, store, train, generators)
     rows = list(_rows(generators, wanted, store.config, args.generated_clip_s))
     joined = FeatureStore(store.tracks.joined(rows), store.config, args.cache_dir, progress=is_main_process())
@@ -51,17 +51,6 @@ def add_generated(
     kept = np.concatenate([np.flatnonzero(names == genre)[:n] for genre, n in wanted.items()])
     parts = zip((train.track, train.start, train.n_frames), (made.track, made.start, made.n_frames), strict=True)
     return joined, Segments(*(np.concatenate([real, generated[kept]]) for real, generated in parts))
-
-
-def check_origin(generator: GenreGenerator, store: FeatureStore, split: Split, fold: int) -> None:
-    """Raise `DataError` unless the generator learned from the training side of this very split."""
-    record = generator.model.training_record
-    if not split.is_of(record, store.tracks, fold):
-        raise DataError(
-            f"the generator {generator.source!r} may have heard validation tracks: it was trained by {record.get('split')!r}, "
-            f"seed {record.get('seed')!r}, on {record.get('tracks_per_genre')!r}, and here is {split.summary()!r}, seed {fold}, "
-            f"{split.trained(store.tracks).tracks_per_genre!r}"
-        )
 
 
 def wanted_slices(

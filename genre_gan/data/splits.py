@@ -57,14 +57,20 @@ class Split:
         """Those of `tracks` that are learned from: all of them where slices are split."""
         return tracks if self.leaks else tracks.select(self.train)
 
-    def is_of(self, record: Mapping[str, Any], tracks: TrackSet, seed: int) -> bool:
-        """Whether a model with this training record learned from the training side of this split of `tracks`, or a part of it."""
+    def doubt(self, record: Mapping[str, Any], tracks: TrackSet, seed: int) -> str:
+        """Why a model with this training record may have heard other tracks than the training side of this split of `tracks`.
+
+        Empty where it learned from that side, or from a part of it.
+        """
         alike = ("artist", "fold")
         summaries = [replace(self, protocol=name).summary() for name in (alike if self.protocol in alike else (self.protocol,))]
-        if record.get("split") not in summaries or record.get("fold", record.get("seed")) != seed:
-            return False
         heard, trained = record.get("tracks_per_genre", {}), self.trained(tracks).tracks_per_genre
-        return bool(heard) and all(n <= trained.get(genre, 0) for genre, n in heard.items())
+        is_part = bool(heard) and all(n <= trained.get(genre, 0) for genre, n in heard.items())
+        said, its_seed = record.get("split"), record.get("fold", record.get("seed"))
+        if is_part and said in summaries and its_seed == seed:
+            return ""
+        here = f"{self.summary()!r}, seed {seed}, {trained!r}"
+        return f"it was trained by {said!r}, seed {its_seed!r}, on {heard!r}, and here is {here}"
 
 
 def split_tracks(tracks: TrackSet, protocol: str, valid_fraction: float = 0.2, seed: int = 0) -> Split:
