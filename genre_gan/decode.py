@@ -43,6 +43,7 @@ _NOT_SOUND = (  # how other things begin that people take for sound
     (rb"%PDF|\x89PNG|\xff\xd8\xff|GIF8", "is a document or a picture"),
     (rb"MThd", "is MIDI, notes to play and not sound"),
     (rb"PAR1|ARROW1", "is a table"),
+    (rb"\x7fELF|MZ.*PE\0\0", "is a program"),
     (rb"#EXTM3U|ffconcat|\[playlist\]", "is a playlist: give the files that it lists"),
     (rb"[\t\n\r -~]*$", "is text"),
 )

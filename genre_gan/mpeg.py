@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import chain
 from typing import BinaryIO, NamedTuple
 
 N_FRAMES = 4  # one behind the other, which chance does not make
 SEARCHED_BYTES = 2**20
 MAX_FRAME_BYTES = 2**13
-_SYNC = re.compile(rb"\xff[\xe2-\xff][^\xf0-\xff]")
+_SYNC = re.compile(rb"\xff[\xe2-\xe5\xf0-\xf5\xf8-\xfd][\x10-\xef]")  # not layer I or free format: programs look like these
 _RATES_HZ = (44_100, 48_000, 32_000)  # of version 1; halves and quarters of them later
 _KBITS = {  # by version 1 or not, and layer
     (True, 1): range(32, 449, 32),
@@ -40,10 +41,8 @@ def find_stream(file: BinaryIO) -> int | None:
     first = _after_tags(file)
     file.seek(first)
     data = file.read(SEARCHED_BYTES + N_FRAMES * MAX_FRAME_BYTES)
-    for sync in _SYNC.finditer(data, 0, SEARCHED_BYTES):
-        if _is_stream(data, sync.start()):
-            return first + sync.start()
-    return None
+    starts = chain([0], (sync.start() for sync in _SYNC.finditer(data, 0, SEARCHED_BYTES)))
+    return next((first + start for start in starts if _is_stream(data, start)), None)
 
 
 def _after_tags(file: BinaryIO) -> int:
