@@ -76,13 +76,13 @@ def test_what_is_missing_is_one_line(arguments, tmp_path, capsys):
 
 def test_the_scale_ranks_real_music_over_copies_over_noise(tmp_path):
     """Unseen music of the same kind, what Griffin-Lim makes of it, and noise, by every figure that tells good from bad."""
-    data = write_music_folder(tmp_path / "music", tracks_per_genre=16, duration_s=3.2)
+    data = write_music_folder(tmp_path / "music", tracks_per_genre=16, duration_s=1.6)
     store = FeatureStore(load_tracks([str(data)]), FeatureConfig("waveform"), tmp_path / "cache")
     split = split_tracks(store.tracks, "artist", valid_fraction=0.5)
     embedder = load_embedder("MTT_vgg")
     patches = track_patches(store, split.train, embedder, tmp_path / "cache")
-    probe = fit_probe(patches, [store.tracks.genre_names[i] for i in split.train], 3.2)
-    reference, unseen = (RealMusic(store, side, 3.2, seed=0).take(("blues", "metal"), 8) for side in (split.train, split.valid))
+    probe = fit_probe(patches, [store.tracks.genre_names[i] for i in split.train], 1.6)
+    reference, unseen = (RealMusic(store, side, 1.6, seed=0).take(("blues", "metal"), 8) for side in (split.train, split.valid))
     comparison = Comparison(embedder, probe, reference, np.concatenate(patches), unseen)
     sets = {"real": unseen, "copy": copy_clips(unseen, griffin_lim_copy, "copy"), "noise": white_noise(unseen)}
     rows = {name: comparison.measure(name, clips) for name, clips in sets.items()}

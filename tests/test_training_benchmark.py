@@ -10,7 +10,9 @@ from training.benchmark_training import _measure_steps
 from training.stopwatch import Row, write_music
 
 
-def test_the_table_and_the_json_hold_the_same_rows(tmp_path, capsys):
+def test_the_table_and_the_json_hold_the_same_rows(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "CLIP_S", 5.0)
+    monkeypatch.setattr(benchmark, "N_FILES", 2)
     words = ["--only", "features", "classification"]
     words += ["--json", str(tmp_path / "rows.json"), "--markdown", str(tmp_path / "table.md")]
     benchmark.main(words)
