@@ -294,7 +294,6 @@ def no_sound(folder: Path) -> Iterator[Case]:
         "html": b"<!DOCTYPE html>\n<html><body>" + b"<p>log in</p>" * 900, "json": b'{"error": "not found"}',
         "zip": b"PK\3\4" + bytes(2_000),
         "tar": b"song.mp3".ljust(257, b"\0") + b"ustar\x0000".ljust(255, b"\0") + encoded(tone(), "MP3"),
-        "program": bytes(100) + (b"\xff\xff\x25\x82" + bytes(60)) * 900,  # jumps of a program: frames of layer I to the letter
         "pdf": b"%PDF-1.7\n" + bytes(2_000), "elf": b"\x7fELF\2\1\1" + np.random.default_rng(2).bytes(20_000),
         "pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n",
         "playlist": b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nsource.wav\n#EXT-X-ENDLIST\n",

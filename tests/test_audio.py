@@ -11,6 +11,7 @@ import torch
 
 from genre_gan import AudioError, Clip, load_audio
 from genre_gan.audio import AudioWarning, RawAudio, read_blocks
+from genre_gan.mpeg import find_stream
 from tests.conftest import synthesize
 
 RATE_HZ = 22_050
@@ -297,3 +298,14 @@ def test_a_playlist_opens_no_other_file(tmp_path):
             path.write_text(text)
             with pytest.raises(AudioError, match="cannot be read as audio"):
                 load_audio(path)
+
+
+def test_frames_of_mpeg_are_found_behind_other_things_and_not_in_programs():
+    mp3 = encoded(synthesize(220, 2, 1.0, seed=4), "MP3")
+    junk = np.random.default_rng(0).bytes(300_000)
+    tag = b"ID3\4\0\0\0\0\7\x68" + bytes(1_000)  # 7 times 128 and 0x68 more
+    for before in (b"", junk, tag, tag + tag, tag + junk):
+        assert find_stream(io.BytesIO(before + mp3)) == len(before)
+    jumps = (b"\xff\xff\x25\x82" + bytes(60)) * 100  # they are frames of layer I to the letter
+    for data in (junk, junk + jumps + junk, bytes(100_000), b"", b"\xff" * 100_000, tag[:10]):
+        assert find_stream(io.BytesIO(data)) is None
