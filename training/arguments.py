@@ -19,30 +19,38 @@ class TrainingError(RuntimeError):
     """A run that cannot start or go on. The message is fit for users."""
 
 
-def add_common_arguments(parser: argparse.ArgumentParser, epochs: int, batch_size: int | None) -> None:
-    """The options that all training scripts have."""
+def add_common_arguments(
+    parser: argparse.ArgumentParser, epochs: int, batch_size: int | str, split: str = "track"
+) -> None:
+    """The options that all training scripts have. Where a default comes in words, the script puts its own in place of None."""
     data = parser.add_argument_group("data")
     add_data_arguments(data)
-    data.add_argument("--split", choices=PROTOCOLS, default="track", help="what validation keeps apart (default: %(default)s)")
+    data.add_argument("--split", choices=PROTOCOLS, default=split if split in PROTOCOLS else None,
+                      help=f"what validation keeps apart (default: {split})")
     data.add_argument("--cache-dir", type=Path, help="where features are kept (default: ~/.cache/genre_gan)")
     data.add_argument("--num-workers", type=int, metavar="N", help="processes that read ahead (default: 1, for a GPU up to 4)")
     run = parser.add_argument_group("run")
     run.add_argument("--output-dir", type=Path, required=True, help="folder for checkpoints, logs, previews and weights")
     run.add_argument("--epochs", type=positive_int, default=epochs, help="over the data (default: %(default)s)")
     run.add_argument("--max-steps", type=positive_int, help="stop after so many steps, whatever --epochs says")
-    run.add_argument("--batch-size", type=positive_int, default=batch_size, help="of all processes (default: %(default)s)")
+    run.add_argument("--batch-size", type=positive_int, default=batch_size if isinstance(batch_size, int) else None,
+                     help=f"of all processes (default: {batch_size})")
     run.add_argument("--gradient-accumulation-steps", type=positive_int, metavar="N",
                      help="batches whose gradients make one step (default: what the launcher was told, else 1)")
-    run.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    run.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), help="(default: what the launcher was told, else no)")
+    run.add_argument("--seed", type=int, default=0, help="of weights, order and noise, and which fold validates (default: 0)")
+    run.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"),
+                     help="fp16 on GPUs alone (default: what the launcher was told, else no)")
     again = run.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on from the newest good checkpoint in --output-dir, if any")
     again.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in --output-dir")
-    run.add_argument("--checkpoint-every", type=positive_int, default=500, metavar="STEPS", help="(default: %(default)s)")
+    run.add_argument("--checkpoint-every", type=positive_int, default=500, metavar="STEPS",
+                     help="from one to the next (default: %(default)s)")
     run.add_argument("--keep-checkpoints", type=positive_int, default=2, metavar="N", help="newest kept (default: %(default)s)")
-    run.add_argument("--preview-every", type=positive_int, default=500, metavar="STEPS", help="(default: %(default)s)")
+    run.add_argument("--preview-every", type=positive_int, default=500, metavar="STEPS",
+                     help="clips of each genre, or validation (default: %(default)s)")
     run.add_argument("--log-every", type=positive_int, default=10, metavar="STEPS", help="(default: %(default)s)")
-    run.add_argument("--tracker", choices=TRACKERS, default="tensorboard", help="(default: %(default)s)")
+    run.add_argument("--tracker", choices=TRACKERS, default="tensorboard",
+                     help="what shows the log, beside history.json and learning_curve.png (default: %(default)s)")
     add_hub_arguments(parser.add_argument_group("hub"), "the finished model")
 
 

@@ -58,12 +58,10 @@ DEFAULTS = {  # of the options whose best value depends on the model
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_common_arguments(parser, epochs=500, batch_size=None)
+    add_common_arguments(parser, epochs=500, batch_size="16 for mel, else 64", split="track for mel, else none")
     model = parser.add_argument_group("model")
     model.add_argument("--model", choices=("mel", *MODELS), default="mel", help="(default: %(default)s)")
-    model.add_argument("--width", type=positive_int, default=256, help="of G's layers (default: %(default)s)")
     model.add_argument("--learning-rate", type=float, help="(default: 0.002 for mel, else 0.0002)")
-    parser.set_defaults(split=None)
     mel = parser.add_argument_group("mel alone")
     mel.add_argument("--widths", type=positive_int, nargs=4, default=[256, 256, 160, 96], metavar="N",
                      help="channels of G's levels, from the coarsest (default: 256 256 160 96)")
@@ -79,6 +77,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_streaming_argument(waveform)
     waveform.add_argument("--learn-genres", nargs="+", metavar="GENRE",
                           help="of the training side learn these alone; --genres would split the tracks anew")
+    waveform.add_argument("--width", type=positive_int, default=256, help="of G's layers (default: %(default)s)")
     waveform.add_argument("--latent-dim", type=positive_int, default=100, help="size of z (default: %(default)s)")
     waveform.add_argument("--output-activation", choices=ACTIVATIONS, default="none", help="(default: %(default)s)")
     args = parser.parse_args(argv)
