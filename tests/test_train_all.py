@@ -1,8 +1,13 @@
-"""The one command that trains everything."""
+"""The scripts' command lines, and the one that trains everything."""
 
 import importlib
+from pathlib import Path
+
+import pytest
 
 from training import train_all
+
+SCRIPTS = sorted(path.stem for path in Path(train_all.__file__).parent.glob("*.py") if "ArgumentParser(" in path.read_text())
 
 
 def test_every_command_is_one_that_its_script_takes(tmp_path, capsys):
@@ -15,3 +20,12 @@ def test_every_command_is_one_that_its_script_takes(tmp_path, capsys):
     assert importlib.import_module("training.train_cgan").parse_args(made["mel"][1:]).max_steps == train_all.STEPS["mel"]
     train_all.main(["--show", "--output-dir", str(tmp_path)])
     assert len(capsys.readouterr().out.splitlines()) == len(made) and not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_begins_with_commands_and_says_every_default(script, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit, match="0"):
+        importlib.import_module(f"training.{script}").parse_args(["--help"])
+    shown = capsys.readouterr().out
+    assert f"python training/{script}.py" in shown and "default: None" not in shown
