@@ -120,31 +120,45 @@ class GenreClassifier:
         heard = [_Heard(chunk.spans(), chunk.is_silent, self._hear(chunk)) for chunk in self._chunks(audio, on_note)]
         return self._conclude(heard)
 
-    def classify_many(self, sources: Iterable[AudioSource]) -> Iterator[Guess | Exception]:
+    def classify_many(
+        self, sources: Iterable[AudioSource], on_note: Callable[[AudioSource, str], None] | None = None
+    ) -> Iterator[Guess | Exception]:
         """Name the genres of many sounds: several at a time, on one processor core each, instead of one on all of them.
+
+        `on_note` gets the source and a sentence for each thing that should be known of it, before its answer; see `classify`.
 
         Yields:
             For each source in order its `Guess`, or the `AudioError` or `OSError` that `classify` would raise.
         """
         n_threads = torch.get_num_threads()
-        waiting: deque[Future] = deque()
+        waiting: deque[tuple[AudioSource, Future]] = deque()
+
+        def next_answer() -> Guess | Exception:
+            source, future = waiting.popleft()
+            answer, notes = future.result()
+            if on_note is not None:
+                for note in notes:
+                    on_note(source, note)
+            return answer
+
         pool = ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
         try:
             for source in sources:
-                waiting.append(pool.submit(self._answer, source))
+                waiting.append((source, pool.submit(self._answer, source)))
                 if len(waiting) > 2 * n_threads:
-                    yield waiting.popleft().result()
+                    yield next_answer()
             while waiting:
-                yield waiting.popleft().result()
+                yield next_answer()
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(n_threads)  # threads that start later shall have as many as before
 
-    def _answer(self, source: AudioSource) -> Guess | Exception:
+    def _answer(self, source: AudioSource) -> tuple[Guess | Exception, list[str]]:
+        notes: list[str] = []
         try:
-            return self.classify(source)
+            return self.classify(source, notes.append), notes
         except (AudioError, OSError) as error:
-            return error
+            return error, notes
 
     @torch.inference_mode()
     def embed(self, audio: AudioSource) -> np.ndarray:
@@ -172,7 +186,8 @@ class GenreClassifier:
     @torch.inference_mode()
     def _extract(self, samples: np.ndarray, position: int) -> _Chunk:
         config = self.model.config.features
-        features = self._extractor(torch.from_numpy(samples)[None].to(next(self.model.parameters()).device))[0]
+        sound = torch.from_numpy(samples)[None].to(next(self.model.parameters()).device)
+        features = self.model.compensate(self._extractor(sound)[0])
         slices = cut_evenly(features, round((config.segment_s or DEFAULT_SEGMENT_S) * config.frame_rate_hz))
         powers = [np.square(part).mean() for part in np.array_split(samples, len(slices))]
         is_silent = np.array(powers) < SILENCE_RMS**2

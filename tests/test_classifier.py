@@ -9,7 +9,7 @@ import soundfile
 import torch
 from torch.nn import functional as F
 
-from genre_gan import AudioError, GenreClassifier
+from genre_gan import AudioError, Clip, GenreClassifier
 from genre_gan.classify import find_changes, pool_slices
 from genre_gan.data.cache import Segments
 from genre_gan.features import MUSICNN_SETTINGS, FeatureConfig, FeatureExtractor, cut_evenly
@@ -17,7 +17,7 @@ from genre_gan.models.classifier import GenreLSTM, LinearProbe, LSTMConfig, Prob
 from genre_gan.models.musicnn import MusiCNNConfig
 from tests.conftest import synthesize, write_music_folder
 from training import linear_probe, probe_examples, train_lstm
-from training.degrade import degrade, play_in_a_room, telephone
+from training.degrade import degrade, play_in_a_room, talk_over, telephone
 from training.not_music import KINDS, make_not_music, recordings, variations
 from training.scores import balanced, expected_calibration_error, reliability, track_scores
 
@@ -103,6 +103,13 @@ def test_many_sounds_get_the_answers_that_each_gets_alone(tmp_path):
         assert answer.known == pytest.approx(alone.known, abs=1e-5)
 
 
+def test_what_should_be_known_of_one_of_many_sounds_is_told():
+    whole = Clip(synthesize(220, 2, 4.0, seed=1), 22_050).encode("wav")
+    cut, told = whole[:-40_000], []
+    answers = list(tiny_probe().classify_many([whole, cut], on_note=lambda source, note: told.append((source is cut, note))))
+    assert len(answers) == 2 and told == [(True, "the given audio ended early: 3.1 of 4.0 s are there")]
+
+
 def test_many_sounds_leave_the_number_of_threads_as_it_was():
     before = torch.get_num_threads()
     answers = tiny_probe().classify_many([(synthesize(220, 2, 1.0, seed=1), 22_050)] * 8)
@@ -165,6 +172,15 @@ def test_a_telephone_line_carries_the_band_of_a_voice():
     power = np.abs(np.fft.rfft(telephone(noise, 16_000, np.random.default_rng(0)))) ** 2  # a bin a Hz
     inside = power[500:2900].mean()
     assert power[:100].mean() < 0.01 * inside and power[4200:].mean() < 1e-6 * inside
+
+
+def test_speech_over_music_is_at_most_20_db_quieter():
+    rng, music = np.random.default_rng(0), synthesize(220, 2, 2.0, seed=1, rate_hz=16_000)
+    speech = synthesize(150, 3, 0.5, seed=2, rate_hz=16_000)
+    for _ in range(20):
+        added = talk_over(music, speech, rng) - music
+        assert len(added) == len(music)
+        assert -0.1 < 10 * np.log10(np.mean(music**2) / np.mean(added**2)) < 20.1
 
 
 def test_scores_by_hand():

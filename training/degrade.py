@@ -45,6 +45,13 @@ def play_in_a_room(samples: np.ndarray, sample_rate_hz: int, rng: np.random.Gene
     return reverberate(equalise(played, sample_rate_hz, rng), sample_rate_hz, rng).astype(np.float32)
 
 
+def talk_over(samples: np.ndarray, speech: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """With speech at the same rate over it, up to 20 dB quieter, float32 [shape=(n,)]."""
+    talk = np.resize(speech, len(samples))
+    ratio = np.sqrt(np.square(samples).mean() / max(np.square(talk).mean(), 1e-9))
+    return (samples + talk * ratio * 10 ** (-rng.uniform(0, 20) / 20)).astype(np.float32)
+
+
 def equalise(sound: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
     """A random tilt and two random bells."""
     octave = np.log2((np.fft.rfftfreq(len(sound), 1 / sample_rate_hz) + 1.0) / 1000.0)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm.auto import tqdm
 
 from genre_gan.classify import pool_slices
 from genre_gan.data.cache import FeatureStore
@@ -175,6 +176,8 @@ def train(args: argparse.Namespace) -> None:
     print(store.summary(), flush=True)
     check_genres(store.tracks.genres)
     front_end, folds = FrontEnd(store.tracks.genres), artist_folds(store.tracks)
+    sound = tqdm(np.flatnonzero(folds >= 0).tolist(), desc="channel", unit="track", leave=False)
+    front_end.fit_channel(store.read(i)[:, 0] for i in sound)
     music = list(learn_music(args, front_end, store, folds, extra=False))
     others = list(learn_not_music(args, front_end))
     if args.extra_data:

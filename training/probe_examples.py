@@ -1,14 +1,15 @@
 """What the linear probe learns from: music with its genre, other music, and sound that is no music, all heard in the same ways.
 
 Each recording is heard as it is and in excerpts that are degraded at random, come over a telephone, or from a loudspeaker in a
-room. Music and what is none go through all of these alike, so that none of them tells the one from the other.
+room. Music and what is none go through all of these alike, so that none of them tells the one from the other. Music is also
+heard with speech over it.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from genre_gan.features import MUSICNN_SETTINGS, FeatureConfig, FeatureExtractor
 from genre_gan.hub import packaged_weights
 from genre_gan.models.classifier import LinearProbe, ProbeConfig
 from genre_gan.models.musicnn import MusiCNN
-from training.degrade import degrade, play_in_a_room, telephone
+from training.degrade import degrade, play_in_a_room, talk_over, telephone
 from training.not_music import KINDS, folds_of_strangers, make_not_music, recordings, speak, variations
 
 FEATURES = FeatureConfig("musicnn", **MUSICNN_SETTINGS, segment_s=3.0)
@@ -33,6 +34,7 @@ RATE_HZ = FEATURES.sample_rate_hz
 COPIES, EXCERPT_S = (degrade, telephone, play_in_a_room), 9.0
 SYNTHETIC_OF_KIND = 20
 NOT_MUSIC = "not music"  # the collection of its recordings
+_TALK_STREAM = 7  # of random numbers, apart from those of the other copies
 ALWAYS = -1  # the fold of what every model learns from
 # Voices and sentences other than those of evaluate_classifier.py.
 VOICES = ("en-us+m1", "en-us+f1", "it", "pl+f4", "nl+m3", "pt+f5", "sv+m7", "en-gb+m2", "ru", "tr+f2", "hi", "ja+m1", "fi+f3")
@@ -77,19 +79,37 @@ class FrontEnd:
         self.extractor = FeatureExtractor(FEATURES)
 
     @torch.inference_mode()
+    def fit_channel(self, music: Iterable[np.ndarray]) -> None:
+        """Learn what music sounds like over a good channel, from samples of tracks at 16 kHz."""
+        self.network.channel.fit(self._features(samples) for samples in music)
+
+    def _features(self, samples: np.ndarray) -> Tensor:
+        return self.extractor(torch.from_numpy(samples)[None])[0]
+
+    @torch.inference_mode()
     def hear(self, samples: np.ndarray) -> Tensor:
         """Statistics of its slices, Tensor[n x D], of samples at 16 kHz [shape=(n_samples,)]."""
-        features = self.extractor(torch.from_numpy(samples)[None])[0]
-        slices = cut_evenly(features, FEATURES.segment_frames)
+        slices = cut_evenly(self.network.compensate(self._features(samples)), FEATURES.segment_frames)
         return self.network.statistics(self.network.hear(slices)).clone()
 
     def hear_with_copies(self, samples: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, int]:
         """Statistics as it is and of an excerpt changed in each way of `COPIES`, and how many are of the first kind."""
-        heard, length = [self.hear(samples)], round(EXCERPT_S * RATE_HZ)
+        heard = [self.hear(samples)]
         for change in COPIES:
-            start = int(rng.integers(0, max(1, len(samples) - length)))
-            heard.append(self.hear(change(samples[start : start + length], RATE_HZ, rng)))
+            heard.append(self.hear(change(excerpt(samples, rng), RATE_HZ, rng)))
         return torch.cat(heard), len(heard[0])
+
+
+def excerpt(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """`EXCERPT_S` from anywhere in a recording, or all of a shorter one."""
+    length = round(EXCERPT_S * RATE_HZ)
+    start = int(rng.integers(0, max(1, len(samples) - length)))
+    return samples[start : start + length]
+
+
+def spoken() -> list[np.ndarray]:
+    """Sentences of espeak-ng at 16 kHz; none where that program is missing."""
+    return [load_audio(sound, RATE_HZ).samples for sound in speak(VOICES, SENTENCES)]
 
 
 def learn_music(
@@ -99,6 +119,7 @@ def learn_music(
     genres, tracks = front_end.network.config.genres, store.tracks
     artists = artist_groups(tracks)[0]
     of_artist = Counter(zip(artists, tracks.genre_names, strict=True))
+    speech = [] if extra else spoken()
     names = [Path(source).name for source in (args.extra_data if extra else args.data or [DEFAULT_DATASET])]
     for i in tqdm(range(len(tracks)), desc="extra music" if extra else "music", unit="track", leave=False):
         is_known = tracks.genre_names[i] in genres
@@ -107,6 +128,11 @@ def learn_music(
         rng = np.random.default_rng([args.seed, i, extra])
         samples = store.read(i)[:, 0]
         statistics, n_asked = front_end.hear_with_copies(samples, rng)
+        if speech:
+            rng = np.random.default_rng([args.seed, i, _TALK_STREAM])
+            part = excerpt(samples, rng)
+            talk = front_end.hear(talk_over(part, speech[rng.integers(len(speech))], rng))
+            statistics = torch.cat([statistics, talk])
         n_of_artist = of_artist[artists[i], tracks.genre_names[i]]
         yield Recording(
             statistics=statistics,
@@ -145,6 +171,6 @@ def learn_not_music(args: argparse.Namespace, front_end: FrontEnd) -> Iterator[R
     for kind in tqdm(KINDS, desc="synthetic", unit="kind", leave=False):
         for _ in range(SYNTHETIC_OF_KIND):
             yield learn(make_not_music(kind, rng.uniform(2.0, 6.0), RATE_HZ, rng), "synthetic", ALWAYS, "synthetic")
-    spoken = [load_audio(sound, RATE_HZ).samples for sound in speak(VOICES, SENTENCES)]
-    for sound in tqdm([*spoken, *variations(spoken[::3], RATE_HZ, rng)], desc="espeak-ng", unit="sound", leave=False):
+    speech = spoken()
+    for sound in tqdm([*speech, *variations(speech[::3], RATE_HZ, rng)], desc="espeak-ng", unit="sound", leave=False):
         yield learn(sound, "synthetic speech", ALWAYS, "synthetic")

@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from genre_gan.features import FeatureConfig
 from genre_gan.genres import GENRES
+from genre_gan.models.channel import ChannelCompensation
 from genre_gan.models.musicnn import MusiCNN, MusiCNNConfig
 from genre_gan.pretrained import PretrainedModel
 
@@ -109,6 +110,10 @@ class GenreNetwork(PretrainedModel):
         self.register_buffer("feature_mean", torch.zeros(n_standardised))
         self.register_buffer("feature_std", torch.ones(n_standardised))
 
+    def compensate(self, features: Tensor) -> Tensor:
+        """Features Tensor[T x F] of a whole sound, before it is cut into slices, without what its channel did to them."""
+        return features
+
     def hear(self, features: Tensor) -> Tensor:
         """The sequence Tensor[B x T' x n_heard] of features Tensor[B x T x F].
 
@@ -189,7 +194,10 @@ class GenreLSTM(GenreNetwork):
 
 
 class LinearProbe(GenreNetwork):
-    """Softmax regression on MusiCNN: on the maximum and the mean over time of its channels, and on its own embedding of these."""
+    """Softmax regression on MusiCNN: on the maximum and the mean over time of its channels, and on its own embedding of these.
+
+    What it hears goes through a `ChannelCompensation` first.
+    """
 
     config_class = ProbeConfig
     family = "linear-probe"
@@ -199,7 +207,11 @@ class LinearProbe(GenreNetwork):
     def __init__(self, config: ProbeConfig):
         n_statistics = config.n_heard + config.musicnn.embedding_dim
         super().__init__(config, n_statistics)
+        self.channel = ChannelCompensation(config.features.n_mels)
         self.output = nn.Linear(n_statistics, config.n_classes)
+
+    def compensate(self, features: Tensor) -> Tensor:
+        return self.channel(features)
 
     def statistics(self, heard: Tensor) -> Tensor:
         """What is standardised and weighed, Tensor[B x n_statistics]."""
