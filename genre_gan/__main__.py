@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,9 +114,15 @@ def run_classify(args: argparse.Namespace) -> int:
         raise ValueError(f"there are no sound files in {', '.join(map(str, args.files))}")
     classifier = GenreClassifier.from_pretrained(args.model)
     results: dict[str, Guess | str] = {}
+
+    def warn(path: Any, note: str) -> None:
+        tqdm.write(f"{printable(str(path))}: warning: {note}", file=sys.stderr)
+
+    answers = classifier.classify_many(files, on_note=warn)
     # the bar stays away where stderr is no terminal
-    for path in tqdm(files, desc="classify", unit="file", leave=False, disable=None):
-        results[str(path)] = result = classify_file(classifier, path)
+    bar = tqdm(answers, desc="classify", total=len(files), unit="file", leave=False, disable=None)
+    for path, answer in zip(files, bar, strict=True):
+        results[str(path)] = result = f"error: {answer}" if isinstance(answer, Exception) else answer
         if isinstance(result, str):
             tqdm.write(f"{printable(str(path))}: {result}", file=sys.stderr)
         elif not (args.json or args.csv):
@@ -128,19 +133,6 @@ def run_classify(args: argparse.Namespace) -> int:
     elif args.json:
         print(json.dumps([as_record(name, result) for name, result in results.items()], indent=1))
     return int(any(isinstance(result, str) for result in results.values()))
-
-
-def classify_file(classifier: Any, path: Path) -> Guess | str:
-    """The guess, or what is wrong with the file, in words; a file that was read in part is named on stderr."""
-    with warnings.catch_warnings(record=True) as noticed:
-        warnings.simplefilter("always", UserWarning)
-        try:
-            guess = classifier.classify(path)
-        except (ValueError, OSError) as error:
-            return f"error: {error}"
-    for warning in noticed:
-        print(f"{printable(str(path))}: warning: {warning.message}", file=sys.stderr)
-    return guess
 
 
 def as_record(name: str, result: Guess | str) -> dict[str, Any]:
