@@ -57,7 +57,7 @@ def add_classify_tab(models: Models) -> gr.Audio:
             with gr.Accordion("Every slice in numbers", open=False):
                 timeline = gr.Dataframe(headers=SLICE_HEADERS, show_label=False, interactive=False, elem_id="slices")
     with gr.Accordion("Many files at once", open=False, elem_id="many"):
-        several = gr.File(file_count="multiple", file_types=["audio"], label="Sound files", height=140, elem_id="many-files")
+        several = gr.File(file_count="multiple", label="Sound files", height=140, elem_id="many-files")
         results = gr.Dataframe(
             headers=HEADERS, visible=False, label="Genres", wrap=True, interactive=False, elem_id="many-results"
         )

@@ -71,7 +71,7 @@ class Form(NamedTuple):
             generator.make_recipe(
                 blend(self.genre, self.second, self.share), seconds(self.duration_s),
                 short_seed() if self.seed in (None, "") else whole(self.seed) + number, self.variation,
-                tempo_bpm=tempo(self.tempo_bpm), key=None if self.key in (None, "", ANY) else self.key, loop=bool(self.loop),
+                tempo_bpm=tempo(self.tempo_bpm), key=None if self.key in (None, "", ANY) else self.key, loop=flag(self.loop),
             )
         )  # fmt: skip
 
@@ -107,10 +107,21 @@ def whole(seed: int | float | str | None) -> int:
     Raises:
         ValueError: no whole number from 0 to `MAX_SEED`.
     """
-    text = str(seed).strip()
+    text = str(int(seed) if isinstance(seed, float) and seed.is_integer() else seed).strip()
     if isinstance(seed, bool) or not text.isascii() or not text.isdecimal() or int(text[:20]) > MAX_SEED:
         raise ValueError(f"seed must be a whole number from 0 to {MAX_SEED}, got {seed!r}")
     return int(text)
+
+
+def flag(loop: bool | None) -> bool:
+    """Whether to make a loop, as it was sent.
+
+    Raises:
+        ValueError: neither true nor false.
+    """
+    if loop not in (True, False, None):
+        raise ValueError(f"loop must be true or false, got {loop!r:.80}")
+    return bool(loop)
 
 
 def tempo(typed: float | str | None) -> float | None:

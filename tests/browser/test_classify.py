@@ -1,5 +1,6 @@
 """Classifying in a real browser."""
 
+import base64
 import csv
 import io
 
@@ -96,16 +97,33 @@ def test_samples_of_ours_are_classified_generated_ones_marked_and_silence_dark(p
 
 
 def test_many_files_give_a_table_and_a_csv_file(page, tmp_path):
-    (tmp_path / "broken.wav").write_text("this is no sound")
+    (tmp_path / "notes.txt").write_text("this is no sound")
     page.get_by_role("button", name="Many files at once").click()
-    page.set_input_files("#many-files input[type=file]", [song(tmp_path), song(tmp_path, "flac"), tmp_path / "broken.wav"])
+    page.set_input_files("#many-files input[type=file]", [song(tmp_path), song(tmp_path, "flac"), tmp_path / "notes.txt"])
     page.wait_for_selector("#many-csv")
     with page.expect_download() as download:
         page.click("#many-csv")
     rows = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
-    assert [row["file"] for row in rows] == ["song.mp3", "song.flac", "broken.wav"]
+    assert [row["file"] for row in rows] == ["song.mp3", "song.flac", "notes.txt"]
     assert rows[0]["genre"] and "cannot be read as audio" in rows[2]["error"]
     assert sum(float(rows[1][name]) for name in rows[1] if name.startswith("p_")) == pytest.approx(1.0, abs=0.01)
+
+
+DROP = """(data) => {
+  const files = new DataTransfer();
+  files.items.add(new File([Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0))], 'film.webm', { type: 'video/webm' }));
+  document.querySelector('#upload button').dispatchEvent(new DragEvent('drop', { dataTransfer: files, bubbles: true }));
+}"""
+
+
+def test_sound_is_taken_whatever_the_browser_calls_it(page, tmp_path):
+    data = song(tmp_path).read_bytes()
+    (tmp_path / "no suffix").write_bytes(data)
+    page.set_input_files("#upload input[type=file]", tmp_path / "no suffix")
+    page.wait_for_function(CLASSIFIED)
+    clear(page)
+    page.evaluate(DROP, base64.b64encode(data).decode())
+    page.wait_for_function(CLASSIFIED)
 
 
 def test_the_microphone_is_classified_and_a_missing_one_said(page):

@@ -88,6 +88,7 @@ def test_a_blend_and_a_variation_change_the_clip(client):
         ({"duration_s": 1}, "duration_s must be a number from 2 to 60 seconds, got 1"),
         ({"duration_s": "long"}, "duration_s must be a number from 2 to 60 seconds, got 'long'"),
         ({"seed": -5}, "seed must be a whole number from 0 to 9007199254740991, got -5"),
+        ({"loop": "false"}, "loop must be true or false, got 'false'"),
         ({"seed": 1.5}, "seed must be a whole number from 0 to 9007199254740991, got 1.5"),
         ({"seed": True}, "seed must be a whole number from 0 to 9007199254740991, got True"),
         ({"second_genre": "polka"}, "genre 'polka' is unknown"),

@@ -131,6 +131,21 @@ window.genreGan = (() => {
   document.addEventListener('pointerdown', closeMenus);
   document.addEventListener('keydown', (event) => event.key === 'Escape' && closeMenus(event));
 
+  // gradio refuses what the browser does not call audio, such as opus in webm, films, and sound without a suffix. Only the server
+  // can tell, which looks into the file.
+  const asAudio = (files) => {
+    const renamed = new DataTransfer();
+    for (const file of files) renamed.items.add(new File([file], file.name, { type: 'audio/mpeg' }));
+    return renamed;
+  };
+  const takesSound = (target) => target.closest?.('#upload, #many-files');
+  document.addEventListener('change', ({ target }) => {
+    if (target.type === 'file' && takesSound(target)) target.files = asAudio(target.files).files;
+  }, true);
+  document.addEventListener('drop', (event) => {
+    if (takesSound(event.target)) Object.defineProperty(event, 'dataTransfer', { value: asAudio(event.dataTransfer.files) });
+  }, true);
+
   // gradio's recorder says nothing where there is no microphone
   document.addEventListener('click', async ({ target }) => {
     if (!target.closest('#upload [aria-label="Record audio"]')) return;
