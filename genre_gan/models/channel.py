@@ -46,7 +46,8 @@ class ChannelCompensation(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """The spectrogram of one sound, Tensor[T x n_mels], as over a channel that changes nothing."""
-        equalised, is_lost = self._equalise(log_mel, self._long_term_db(log_mel))
+        heard = power(log_mel)
+        equalised, is_lost = self._equalise(heard, long_term_db(heard))
         kept = (~is_lost).to(log_mel.dtype)
         # rows and columns of lost bands are those of the unit matrix, so that they have no say
         covariance = self.frame_covariance * kept * kept[:, None] + torch.diag(1.0 - kept)
@@ -57,30 +58,32 @@ class ChannelCompensation(nn.Module):
     @torch.no_grad()
     def fit(self, log_mels: Iterable[Tensor]) -> None:
         """Take the statistics of music, from its spectrograms Tensor[T x n_mels]."""
-        heard = [(self._long_term_db(log_mel), log_mel[::_FRAME_STEP].clone()) for log_mel in log_mels]
-        levels = torch.stack([long_term_db for long_term_db, _ in heard])
+        heard = [(long_term_db(frames), frames[::_FRAME_STEP].clone()) for frames in map(power, log_mels)]
+        levels = torch.stack([level_db for level_db, _ in heard])
         middle = levels[:, self.middle].mean(1, keepdim=True)
         self.level_db.copy_(middle.mean())
         self.band_mean_db.copy_((levels - middle).mean(0))
         self.band_std_db.copy_((levels - middle).std(0))
-        frames = torch.cat([self._equalise(frames, long_term_db)[0] for long_term_db, frames in heard])
+        frames = torch.cat([self._equalise(frames, level_db)[0] for level_db, frames in heard])
         self.frame_mean.copy_(frames.mean(0))
         self.frame_covariance.copy_(torch.cov(frames.T) + 1e-3 * torch.eye(frames.shape[1]))
 
-    def _long_term_db(self, log_mel: Tensor) -> Tensor:
-        return 10.0 * (power(log_mel).mean(0) + _FLOOR).log10()
-
-    def _equalise(self, log_mel: Tensor, long_term_db: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames of a sound with that long-term spectrum, at the right level and equalised; and which bands are lost."""
-        middle_db = long_term_db[self.middle].mean()
-        beyond_db = long_term_db - middle_db - self.band_mean_db
+    def _equalise(self, heard: Tensor, level_db: Tensor) -> tuple[Tensor, Tensor]:
+        """The log-mel of frames of power of a sound with these long-term levels, equalised; and which bands are lost."""
+        middle_db = level_db[self.middle].mean()
+        beyond_db = level_db - middle_db - self.band_mean_db
         allowed_db = ALLOWED_STD * self.band_std_db
         gain_db = beyond_db.clamp(-allowed_db, allowed_db) - beyond_db
         to_level_db = (self.level_db - middle_db).clamp(-MAX_GAIN_DB, MAX_GAIN_DB)
         gain = 10.0 ** ((gain_db.clamp(-MAX_GAIN_DB, MAX_GAIN_DB) + to_level_db) / 10.0)
-        return (power(log_mel) * gain + 1.0).log10(), gain_db > MAX_GAIN_DB
+        return (heard * gain + 1.0).log10(), gain_db > MAX_GAIN_DB
 
 
 def power(log_mel: Tensor) -> Tensor:
     """The power, in MusiCNN's unit, of its log-mel spectrogram, whose values are log10(1 + power)."""
     return 10.0**log_mel - 1.0
+
+
+def long_term_db(heard: Tensor) -> Tensor:
+    """The level of each band, of frames of power Tensor[T x n_mels]."""
+    return 10.0 * (heard.mean(0) + _FLOOR).log10()
