@@ -220,19 +220,20 @@ def recipe_of_query(values: Mapping[str, str], models: Models) -> Recipe:
     def pairs(name: str) -> list[tuple[str, str]]:
         return [(first, second) for first, _, second in (part.partition(":") for part in values.get(name, "").split(",") if part)]
 
-    def number(name: str, default: float) -> float:
+    def number(name: str, text: str | float) -> float:
         try:
-            return float(values.get(name, default))
+            return float(text)
         except ValueError:
-            raise ValueError(f"{name} must be a number, got {values[name]!r}") from None
+            raise ValueError(f"{name} must be a number, got {text!r:.80}") from None
 
     model = values.get("model") or models.generator(models.default).name
     try:
         recipe = Recipe(
-            genre={name: float(weight or 1.0) for name, weight in pairs("genre")},
-            seed=whole(values["seed"]), duration_s=seconds(number("duration_s", DEFAULT_DURATION_S)),
-            variation=number("variation", 1.0), tempo_bpm=tempo(values.get("tempo_bpm")), key=values.get("key"),
-            loop=values.get("loop") == "1", steps=tuple(VariationStep(float(a), int(s)) for a, s in pairs("steps")),
+            genre={name: number("the weight of a genre", weight or 1.0) for name, weight in pairs("genre")},
+            seed=whole(values["seed"]), duration_s=seconds(number("duration_s", values.get("duration_s", DEFAULT_DURATION_S))),
+            variation=number("variation", values.get("variation", 1.0)), tempo_bpm=tempo(values.get("tempo_bpm")),
+            key=values.get("key"), loop=values.get("loop") == "1",
+            steps=tuple(VariationStep(number("the amount of a step", a), whole(s)) for a, s in pairs("steps")),
             model=model, revision=values.get("revision", ""),
         )  # fmt: skip
         generator = models.following(recipe)
@@ -241,4 +242,4 @@ def recipe_of_query(values: Mapping[str, str], models: Models) -> Recipe:
         what = f"it has no {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"This link leads to no clip: {what}.") from error
     named = {name: weight for name, weight in zip(generator.genres, weights, strict=True) if weight > 0}
-    return checked(replace(recipe, genre=named))
+    return checked(replace(recipe, genre=named, revision=recipe.revision or generator.revision))

@@ -67,6 +67,7 @@ def test_a_link_carries_a_recipe(models):
     assert recipe_of_query(values, models) == recipe
     short = recipe_of_query({"genre": "Hip-Hop", "seed": "3"}, models)
     assert short.genre == {"hiphop": 1.0} and short.duration_s == 8.0
+    assert short.revision == models.generator(models.default).revision
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,8 @@ def test_a_link_carries_a_recipe(models):
         ({"genre": "jazz", "seed": "1", "duration_s": "1e9"}, "duration_s must be a number from 2 to 60 seconds"),
         ({"genre": "jazz", "seed": "1", "variation": "much"}, "variation must be a number, got 'much'"),
         ({"genre": "jazz", "seed": "1", "model": "gpt"}, "model must be one of mel, fcn, cnn"),
+        ({"genre": "jazz:loud", "seed": "1"}, "the weight of a genre must be a number, got 'loud'"),
+        ({"genre": "jazz", "seed": "1", "steps": "more"}, "the amount of a step must be a number, got 'more'"),
         ({"genre": "jazz", "seed": "1", "steps": "0.5:1," * 50}, "12 times in a row"),
     ],
 )
