@@ -54,7 +54,7 @@ def add_generate_tab(models: Models) -> GenerateTab:
             with gr.Accordion("More settings", open=False, elem_id="settings"):
                 settings = add_settings(models)
         with gr.Column(scale=3, min_width=300):
-            player = make_part("player", genres=genres, formats=list(FORMATS))
+            player = make_part("player", genres=genres, formats=list(FORMATS), ending=None)
             # gr.Examples(run_on_click) would ask the models outside of the queue's limit, and twice in a row
             starts = examples(models)
             example = gr.Dataset(

@@ -57,10 +57,11 @@ def download_of(path: str) -> dict[str, Any]:
     return gr.FileData(path=path, orig_name=path.rpartition("/")[2]).model_dump()
 
 
-def perform(models: Models, wanted: Sequence[Wanted], visit: Visit, plays: bool = True) -> Iterator[Music]:
-    """Make clips one after the other; what the player needs after each piece.
+def perform(models: Models, wanted: Sequence[Wanted], visit: Visit, plays: bool = True) -> Iterator[Music | gr.HTML]:
+    """Make clips one after the other; what the player needs after each piece, and how it ended.
 
-    The lists of clips and of their pieces grow: a page that draws two answers at once misses nothing.
+    The lists of clips and of their pieces grow: a page that draws two answers at once misses nothing. Gradio sends what is new in
+    them, and the last answer whole once more: so the end is another property of the player, beside the music and not with it.
 
     Args:
         wanted: at least one clip.
@@ -69,24 +70,28 @@ def perform(models: Models, wanted: Sequence[Wanted], visit: Visit, plays: bool 
     """
     began, job = time.perf_counter(), visit.begin()
     clips: list[Music] = [{"id": want.take_id or secrets.token_hex(6)} for want in wanted]
-    music: Music = {"job": job, "state": "making", "n_wanted": len(wanted), "title": title_of(wanted[0].recipe), "note": ""}
+    music: Music = {"job": job, "n_wanted": len(wanted), "title": title_of(wanted[0].recipe)}
     music["play"] = clips[0]["id"] if plays else None
     yield music | {"clips": []}
     for i, want in enumerate(wanted):
         for clip, whole in pieces_of(models, want.recipe):  # noqa: B007 (the last one is the whole clip)
             clips[i] = clips[i] | clip
+            yield music | {"clips": clips[: i + 1]}
             if visit.job != job:
                 made_s, duration_s = (clips[i][name] / clips[i]["rate"] for name in ("n_made", "n_samples"))
-                note = f"Stopped at {made_s:.0f} of {duration_s:.0f} s."
-                yield music | {"state": "stopped", "note": note, "clips": clips[: i + 1]}
+                yield ending(job, f"Stopped at {made_s:.0f} of {duration_s:.0f} s.")
                 return
-            yield music | {"clips": clips[: i + 1]}
         guess = models.classifier.classify(whole)
         clips[i] = clips[i] | {"heard": heard(guess)}
         if want.take_id is None:
             clips[i] = clips[i] | {"take": take_of(clips[i])}
         yield music | {"clips": clips[: i + 1]}
-    yield music | {"state": "done", "clips": clips, "note": made_note(models, wanted, clips, time.perf_counter() - began, plays)}
+    yield ending(job, made_note(models, wanted, clips, time.perf_counter() - began, plays))
+
+
+def ending(job: int, note: str) -> gr.HTML:
+    """What the player is told last of a job: what to say of it."""
+    return gr.HTML(ending={"job": job, "note": note})
 
 
 def made_note(models: Models, wanted: Sequence[Wanted], clips: Sequence[Music], took_s: float, plays: bool) -> str:

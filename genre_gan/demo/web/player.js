@@ -10,6 +10,7 @@ let context = null;
 let stream = null; // while a clip comes: its output, how many pieces are scheduled, and when it begins and ends on the context's clock
 let job = null; // what was asked last: when, what for, whether it goes on, its number, and the number after which it comes
 let newest = 0; // the largest number of a job that was heard of
+let ended = 0; // the number of the last job that has ended
 const kept = new Set();
 
 const isPlaying = () => (stream ? context.state === 'running' : !audio.paused);
@@ -149,13 +150,9 @@ function keepPart() {
 
 function report(music) {
   const making = music.clips.at(-1);
-  if (music.state === 'making' && making) {
-    const count = music.n_wanted > 1 ? ` (${music.clips.length} of ${music.n_wanted})` : '';
-    say(`Making ${making.title}${count}: ${Math.round(making.n_made / making.rate)} of ${Math.round(making.n_samples / making.rate)} s`);
-  } else if (music.state !== 'making') {
-    end(music.note);
-    keepPart();
-  }
+  if (!making || music.job === ended) return;
+  const count = music.n_wanted > 1 ? ` (${music.clips.length} of ${music.n_wanted})` : '';
+  say(`Making ${making.title}${count}: ${Math.round(making.n_made / making.rate)} of ${Math.round(making.n_samples / making.rate)} s`);
 }
 
 // Have a finished clip put into the list of takes, once.
@@ -165,11 +162,20 @@ function keepTake(clip) {
   trigger('kept');
 }
 
+// what was asked before may still send its end
+const isWanted = ({ job: number }) => number > (job?.after ?? 0) && number >= newest;
+
+watch('ending', () => {
+  if (!props.ending || !isWanted(props.ending)) return;
+  ended = props.ending.job;
+  end(props.ending.note);
+  keepPart();
+});
 watch('value', () => {
   const music = props.value;
   if (!music) return;
   if (!job) start(music.title);
-  const isCurrent = music.job > job.after && music.job >= newest; // what was asked before may still send its end
+  const isCurrent = isWanted(music);
   if (isCurrent && job.id !== music.job) Object.assign(job, { id: music.job, opened: false });
   newest = Math.max(newest, music.job);
   for (const given of music.clips) {
