@@ -122,9 +122,9 @@ def run_classify(args: argparse.Namespace) -> int:
     # the bar stays away where stderr is no terminal
     bar = tqdm(answers, desc="classify", total=len(files), unit="file", leave=False, disable=None)
     for path, answer in zip(files, bar, strict=True):
-        results[str(path)] = result = f"error: {answer}" if isinstance(answer, Exception) else answer
+        results[str(path)] = result = str(answer) if isinstance(answer, Exception) else answer
         if isinstance(result, str):
-            tqdm.write(f"{printable(str(path))}: {result}", file=sys.stderr)
+            tqdm.write(f"{printable(str(path))}: error: {result}", file=sys.stderr)
         elif not (args.json or args.csv):
             tqdm.write(f"{printable(str(path))}: {sentence(result)}", file=sys.stdout)
     if args.csv:
@@ -138,7 +138,7 @@ def run_classify(args: argparse.Namespace) -> int:
 def as_record(name: str, result: Guess | str) -> dict[str, Any]:
     """A result as JSON has it."""
     if isinstance(result, str):
-        return {"file": name, "error": result.removeprefix("error: ")}
+        return {"file": name, "error": result}
     timeline = [point._asdict() for point in result.timeline]
     known = {"genre": result.genre, "is_sure": result.is_sure, "probabilities": result.probabilities, "timeline": timeline}
     return {"file": name, **known}

@@ -125,7 +125,7 @@ def test_classify_prints_json_and_csv_of_the_same_numbers(classifier, songs, cap
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [Path(record["file"]).name for record in records] == ["a.wav", "bad.wav", "b.mp3"]
     assert [row["file"] for row in rows] == [record["file"] for record in records]
-    assert records[1]["error"].endswith(rows[1]["error"].removeprefix("error: "))
+    assert records[1]["error"] == rows[1]["error"]
     for record, row in ((records[0], rows[0]), (records[2], rows[2])):
         assert row["genre"] == record["genre"] and [point["start_s"] for point in record["timeline"]] == [0, 1, 2]
         assert float(row["p_blues"]) == pytest.approx(record["probabilities"]["blues"], abs=1e-4)

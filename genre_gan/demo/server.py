@@ -76,13 +76,11 @@ def serve(demo: gr.Blocks, **settings) -> None:
     """Launch the page, in threads of its own, with the limits that strangers need; `settings` go to gradio's `launch`.
 
     Raises:
-        ValueError: the port is in use.
+        ValueError: the port is in use, or the host is none of this machine's addresses.
     """
     scripts = "".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in (WEB / "clips.js",))
     css = (WEB / "style.css").read_text(encoding="utf-8") + ("" if has_mcp() else NO_MCP_CSS)
-    port = settings.get("server_port")
-    if port is not None and is_taken(settings.get("server_name") or "127.0.0.1", port):
-        raise ValueError(f"port {port} is in use: choose another, or leave out --port for the first free one")
+    check_address(settings.get("server_name") or "127.0.0.1", settings.get("server_port") or 0)
     demo.launch(
         prevent_thread_lock=True, theme=theme(), css=css, head=scripts, footer_links=["api", "settings", "gradio"],
         app_kwargs={"middleware": [Middleware(BodyLimit)]}, max_file_size=f"{MAX_UPLOAD_MB}mb",
@@ -90,15 +88,16 @@ def serve(demo: gr.Blocks, **settings) -> None:
     )  # fmt: skip
 
 
-def is_taken(host: str, port: int) -> bool:
-    """Whether something listens on that port already."""
-    with socket.socket() as probe:
+def check_address(host: str, port: int) -> None:
+    """Raise `ValueError` where nothing can be served: gradio would say of all of it that there is no empty port."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            return error.errno == errno.EADDRINUSE
-    return False
+            if error.errno == errno.EADDRINUSE:
+                raise ValueError(f"port {port} is in use: choose another, or leave out --port for the first free one") from error
+            raise ValueError(f"port {port or 'any'} of host {host!r} cannot be listened on: {error.strerror}") from error
 
 
 def has_mcp() -> bool:

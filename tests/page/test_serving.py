@@ -181,9 +181,14 @@ def test_started_from_the_command_line_it_asks_for_the_login_and_says_that_there
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--model", "{folder}/gan"], ["--classifier", "{folder}/lstm"], ["--model", "ganz"], ["--port", "{port}"]]
-)
-def test_what_cannot_be_served_ends_with_one_line(tmp_path, free_port, monkeypatch, arguments):
+    ("arguments", "problem"),
+    [
+        (["--model", "{folder}/gan"], "there is no folder"), (["--classifier", "{folder}/lstm"], "there is no folder"),
+        (["--model", "ganz"], "there is no folder"), (["--port", "{port}"], "is in use: choose another"),
+        (["--host", "203.0.113.7"], "port any of host '203.0.113.7' cannot be listened on"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_served_ends_with_one_line(tmp_path, free_port, monkeypatch, arguments, problem):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", free_port))
@@ -193,4 +198,4 @@ def test_what_cannot_be_served_ends_with_one_line(tmp_path, free_port, monkeypat
             app.main(filled)
     message = str(caught.value.code)
     assert message.startswith("app.py: ") and "\n" not in message
-    assert ("is in use: choose another" if "--port" in arguments else "there is no folder") in message
+    assert problem in message
