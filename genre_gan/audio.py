@@ -21,6 +21,7 @@ SUFFIXES = (  # of sound files; whether one can be read depends on its content a
     ".aac", ".aif", ".aiff", ".aifc", ".au", ".snd", ".wma", ".caf", ".w64", ".rf64", ".wv", ".ape",
     ".tta", ".mka", ".webm", ".weba", ".amr", ".3gp", ".ac3", ".mpc", ".dsf",
 )
+RESAMPLER_S = 0.1  # that it looks ahead, and more
 OVERSHOOT = 2.0  # peaks that lossy codecs and resampling can leave in a sound that was within full scale
 ANTIPHASE_POWER = 0.05  # of what channels that know nothing of each other would have together: with less they cancel
 
@@ -59,13 +60,11 @@ def load_audio(
         raise AudioError(f"max_duration_s must be a number of seconds above 0, or None for all, got {max_duration_s!r}")
     sample_rate_hz = checked_rate(sample_rate_hz)
     samples = bytearray()  # it grows where it lies, while blocks and what they are joined to would need their memory twice
-    n_wanted = None if max_duration_s is None else math.ceil(max_duration_s * sample_rate_hz)
-    for block in read_blocks(source, sample_rate_hz, on_note=on_note):
+    for block in read_blocks(source, sample_rate_hz, on_note=on_note, max_duration_s=max_duration_s):
         samples += block.data
-        if n_wanted is not None and len(samples) >= n_wanted * block.itemsize:
-            break
     if not samples:
         raise AudioError(f"{name_of(source)} holds no sound that is long enough to be resampled")
+    n_wanted = None if max_duration_s is None else math.ceil(max_duration_s * sample_rate_hz)
     return Clip(np.frombuffer(samples, np.float32)[:n_wanted], sample_rate_hz)
 
 
@@ -74,33 +73,47 @@ def read_blocks(
     sample_rate_hz: int = SAMPLE_RATE_HZ,
     block_s: float = 20.0,
     on_note: Callable[[str], None] | None = None,
+    max_duration_s: float | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yield mono float32 blocks [shape=(n,)] of about `block_s` seconds at `sample_rate_hz`; see `load_audio`."""
+    """Yield mono float32 blocks [shape=(n,)] of about `block_s` seconds at `sample_rate_hz`; see `load_audio`.
+
+    The last block may go somewhat beyond `max_duration_s`; nothing behind it is read.
+    """
     note = _warn if on_note is None else on_note
     sample_rate_hz = checked_rate(sample_rate_hz)
     gain = 1.0
     with _decoding(source, note) as sound:
         if not sound.is_float:
-            yield from _blocks(sound, source, gain, sample_rate_hz, block_s, note)
+            yield from _blocks(sound, _first(sound, source, note, max_duration_s), source, gain, sample_rate_hz, block_s)
             return
-        # Full scale is a mere convention here: look through the whole sound for its peak first.
-        peak = max((float(np.abs(piece).max()) for piece in _mono(sound.pieces, source, note)), default=0.0)
+        # Full scale is a mere convention here: look through all that is wanted for its peak first.
+        peak = max((float(np.abs(piece).max()) for piece in _first(sound, source, note, max_duration_s)), default=0.0)
     if peak > (OVERSHOOT if isinstance(source, Clip) else 1.0):
         note(f"{name_of(source)} has peaks at {peak:.4g} times full scale and was scaled down to it")
         gain = 1.0 / peak
     with _decoding(source, _ignore) as sound:
-        yield from _blocks(sound, source, gain, sample_rate_hz, block_s, _ignore)
+        yield from _blocks(sound, _first(sound, source, _ignore, max_duration_s), source, gain, sample_rate_hz, block_s)
+
+
+def _first(sound: Decoded, source: AudioSource, note: Callable[[str], None], duration_s: float | None) -> Iterator[np.ndarray]:
+    """The sound as mono pieces: all of it, or that duration and what the resampler needs behind it."""
+    n_left = math.inf if duration_s is None else (duration_s + RESAMPLER_S) * sound.sample_rate_hz
+    for piece in _mono(sound.pieces, source, note):
+        yield piece
+        n_left -= len(piece)
+        if n_left <= 0:
+            return
 
 
 def _blocks(
-    sound: Decoded, source: AudioSource, gain: float, sample_rate_hz: int, block_s: float, note: Callable[[str], None]
+    sound: Decoded, pieces: Iterator[np.ndarray], source: AudioSource, gain: float, sample_rate_hz: int, block_s: float
 ) -> Iterator[np.ndarray]:
     import soxr
 
     is_same_rate = sound.sample_rate_hz == sample_rate_hz
     stream = None if is_same_rate else soxr.ResampleStream(sound.sample_rate_hz, sample_rate_hz, 1, dtype="float32", quality="HQ")
     is_empty = True
-    for block in _joined(_mono(sound.pieces, source, note), max(1, round(block_s * sound.sample_rate_hz))):
+    for block in _joined(pieces, max(1, round(block_s * sound.sample_rate_hz))):
         is_empty = False
         if gain != 1.0:
             block *= np.float32(gain)

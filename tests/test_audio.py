@@ -309,3 +309,14 @@ def test_frames_of_mpeg_are_found_behind_other_things_and_not_in_programs():
     jumps = (b"\xff\xff\x25\x82" + bytes(60)) * 100  # they are frames of layer I to the letter
     for data in (junk, junk + jumps + junk, bytes(100_000), b"", b"\xff" * 100_000, tag[:10]):
         assert find_stream(io.BytesIO(data)) is None
+
+
+def test_no_more_is_read_than_is_wanted():
+    quiet, loud = np.full((RATE_HZ * 3, 1), 0.25, np.float32), np.full((RATE_HZ * 3, 1), 4.0, np.float32)
+    samples = np.concatenate([quiet, loud])
+    clip, notes = read_noted((samples, 44_100))
+    assert notes and np.median(clip.samples[-RATE_HZ:]) == pytest.approx(1.0, abs=0.01)
+    notes.clear()
+    clip = load_audio((samples, 44_100), max_duration_s=0.4, on_note=notes.append)
+    assert len(clip.samples) == round(0.4 * RATE_HZ) and not notes
+    assert np.median(clip.samples) == pytest.approx(0.25, abs=0.01)
