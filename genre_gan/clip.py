@@ -66,7 +66,10 @@ class Clip:
     def save(self, path: str | os.PathLike) -> Path:
         """Write the clip to `path`, whose suffix chooses the format. A failed write leaves no file behind."""
         path = Path(path)
-        write_bytes(path, self.encode(path.suffix.lower().lstrip(".")))
+        audio_format = path.suffix.lower().lstrip(".")
+        if audio_format not in FORMATS:
+            raise ValueError(f"path must end in one of .{', .'.join(FORMATS)}, got {str(path)!r}")
+        write_bytes(path, self.encode(audio_format))
         return path
 
 

@@ -68,4 +68,4 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.unlink(temporary)
             raise
     except OSError as error:  # the system's own words are about the temporary name
-        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise type(error)(f"{path} cannot be written: {error.strerror or error}") from error

@@ -107,8 +107,13 @@ def test_settings_of_reading_are_checked():
 
 
 def test_a_failed_save_leaves_nothing(tmp_path):
-    with pytest.raises(ValueError, match="audio_format must be one of"):
-        Clip(np.zeros(10, np.float32), 22_050).save(tmp_path / "a.xyz")
+    clip = Clip(np.zeros(10, np.float32), 22_050)
+    with pytest.raises(ValueError, match=r"path must end in one of \.wav, \.flac, \.ogg, \.mp3, got '.*a\.xyz'"):
+        clip.save(tmp_path / "a.xyz")
+    with pytest.raises(ValueError, match="audio_format must be one of wav, flac, ogg, mp3, got 'xyz'"):
+        clip.encode("xyz")
+    with pytest.raises(FileNotFoundError, match=r"nowhere/a\.wav cannot be written: No such file or directory"):
+        clip.save(tmp_path / "nowhere" / "a.wav")
     assert list(tmp_path.glob("*.xyz")) == [] and list(tmp_path.glob(".a*")) == []
 
 
