@@ -153,9 +153,8 @@ def _open_with_libsndfile(file: BinaryIO, source: FileSource) -> SoundFile:
     """Raises what soundfile does, and `ValueError` where a file is no MP3, or is one for ffmpeg."""
     import soundfile
 
-    share = 0.0 if isinstance(source, RawAudio) else declared_share(file)
-    if share and abs(share - 1.0) > 0.01 and is_installed():  # libmpg123 complains of these on stderr
-        raise ValueError("an MP3 that is shorter or longer than it says")
+    if not isinstance(source, RawAudio) and declared_share(file) > 1.01 and is_installed():  # libmpg123 complains of it on stderr
+        raise ValueError("an MP3 that is shorter than it says")
     file.seek(0)
     handle = file.fileno() if isinstance(file, io.FileIO) else _Forgiving(file)  # a descriptor is faster than calls into Python
     if isinstance(source, RawAudio):

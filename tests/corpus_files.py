@@ -234,6 +234,8 @@ def wrong_headers(folder: Path) -> Iterator[Case]:
         yield Case("tags", put(folder, "apev2-whole.mp3", mp3 + _ape_tag(100_000)))
     yield Case("rates", put(folder, "free-format.mp3", free_format(_constant_mp3())))
     yield Case("tags", put(folder, "apev2.mp3", mp3 + b"APETAGEX" + bytes(100_000) + b"APETAGEX" + bytes(24)))
+    for name, behind in (("lyrics", b"LYRICSBEGIN" + b"IND0000200" * 9_000 + b"000400LYRICS200"), ("padded", bytes(100_000))):
+        yield Case("tags", put(folder, f"{name}.mp3", mp3 + behind))
     yield Case("tags", put(folder, "id3v1.mp3", mp3 + b"TAG" + bytes(125)))
 
 
