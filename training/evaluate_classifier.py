@@ -89,6 +89,11 @@ class Judged:
         """A share with its interval; artists are drawn, since their tracks are alike."""
         return bootstrap(statistic, draw_clusters(self.artists), limits=(0.0, 1.0))
 
+    def accuracy(self) -> Estimate:
+        """The share of tracks whose genre is named rightly, with its interval."""
+        hits = self.hits
+        return self.estimate(lambda counts: np.average(hits, weights=counts))
+
 
 def choose_tracks(tracks: TrackSet, panel: Panel, split: str, seed: int) -> tuple[TrackSet, np.ndarray, list[str]]:
     """The tracks to ask about, the fold of each, and remarks on what was left out."""
@@ -154,7 +159,7 @@ def summarise(judged: Judged) -> dict:
     return {
         "n": len(hits),
         "n_artists": len(np.unique(judged.artists)),
-        "accuracy": vars(judged.estimate(lambda counts: np.average(hits, weights=counts))),
+        "accuracy": vars(judged.accuracy()),
         "balanced": vars(judged.estimate(lambda counts: balanced(hits, judged.genre_ids, counts))),
         "calibration_error": expected_calibration_error(judged.probabilities, judged.genre_ids),
         "sure": float(sure.mean()),
@@ -165,10 +170,7 @@ def summarise(judged: Judged) -> dict:
 def by_genre(judged: Judged, genres: tuple[str, ...]) -> dict[str, dict]:
     """Accuracy and number of tracks of each genre that occurs."""
     found = {genres[genre_id]: judged.pick(judged.genre_ids == genre_id) for genre_id in np.unique(judged.genre_ids)}
-    return {
-        genre: {"n": len(mine.hits), "accuracy": vars(mine.estimate(lambda c, hits=mine.hits: np.average(hits, weights=c)))}
-        for genre, mine in found.items()
-    }
+    return {genre: {"n": len(mine.hits), "accuracy": vars(mine.accuracy())} for genre, mine in found.items()}
 
 
 def measure_robustness(panel: Panel, tracks: TrackSet, folds: np.ndarray, per_genre: int) -> dict[str, dict]:

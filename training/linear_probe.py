@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -90,6 +91,14 @@ class Answer:
     logits: np.ndarray
 
 
+class Calibration(NamedTuple):
+    """How the classifier turns logits into answers; see `ClassifierConfig`."""
+
+    temperature: float
+    agreement: float
+    sure_above: float
+
+
 @torch.no_grad()
 def answer(network: LinearProbe, examples: Sequence[Recording]) -> list[Answer]:
     """What the network says of recordings as they are."""
@@ -111,7 +120,7 @@ def among_genres(probabilities: np.ndarray) -> np.ndarray:
     return probabilities[:, :-1] / probabilities[:, :-1].sum(1, keepdims=True)
 
 
-def choose_calibration(answers: Sequence[Answer]) -> dict[str, float]:
+def choose_calibration(answers: Sequence[Answer]) -> Calibration:
     """Temperature and agreement that make unheard music's genres likeliest, and the threshold of being sure."""
     truth = np.array([item.recording.class_id for item in answers])
     found = []
@@ -121,7 +130,7 @@ def choose_calibration(answers: Sequence[Answer]) -> dict[str, float]:
             found.append((float(-np.log(likelihood + 1e-9).mean()), temperature, agreement))
     _, temperature, agreement = min(found)
     threshold = float(np.quantile(1.0 - pooled(answers, temperature, agreement)[:, -1], UNSURE_SHARE).round(4))
-    return {"temperature": temperature, "agreement": agreement, "sure_above": min(threshold, HIGHEST_THRESHOLD)}
+    return Calibration(temperature, agreement, min(threshold, HIGHEST_THRESHOLD))
 
 
 def score(music: Sequence[Answer], others: Sequence[Answer]) -> dict:
@@ -131,13 +140,13 @@ def score(music: Sequence[Answer], others: Sequence[Answer]) -> dict:
     named: dict[str, list[bool]] = {}
     for fold in range(N_FOLDS):
         settings = choose_calibration([item for item in music if item.recording.fold != fold])
-        sharpness = settings["temperature"], settings["agreement"]
+        sharpness = settings.temperature, settings.agreement
         mine = np.flatnonzero(folds == fold)
-        probabilities[mine] = pooled([music[i] for i in mine], *sharpness)
-        is_sure[mine] = 1.0 - probabilities[mine, -1] >= settings["sure_above"]
+        probabilities[mine] = pooled([music[i] for i in mine.tolist()], *sharpness)
+        is_sure[mine] = 1.0 - probabilities[mine, -1] >= settings.sure_above
         strange = [item for item in others if item.recording.fold == fold]
         for item, row in zip(strange, pooled(strange, *sharpness), strict=True):
-            named.setdefault(item.recording.group, []).append(bool(1.0 - row[-1] >= settings["sure_above"]))
+            named.setdefault(item.recording.group, []).append(bool(1.0 - row[-1] >= settings.sure_above))
     truth = np.array([item.recording.class_id for item in music])
     collections = np.array([item.recording.collection for item in music])
     genres = among_genres(probabilities)
@@ -154,14 +163,14 @@ def score(music: Sequence[Answer], others: Sequence[Answer]) -> dict:
     }
 
 
-def without_a_source(front_end: FrontEnd, examples: Sequence[Recording], settings: dict[str, float]) -> dict[str, float]:
+def without_a_source(front_end: FrontEnd, examples: Sequence[Recording], settings: Calibration) -> dict[str, float]:
     """The share named of each source of recordings that are no music by a model that heard nothing of that source."""
     named = {}
     for source in sorted({e.group for e in examples if e.collection == NOT_MUSIC}):
         kept = [e for e in examples if e.group != source]
         answers = answer(fit(front_end, kept), [e for e in examples if e.group == source])
-        known = 1.0 - pooled(answers, settings["temperature"], settings["agreement"])[:, -1]
-        named[source] = float((known >= settings["sure_above"]).mean())
+        known = 1.0 - pooled(answers, settings.temperature, settings.agreement)[:, -1]
+        named[source] = float((known >= settings.sure_above).mean())
     return named
 
 
@@ -192,7 +201,7 @@ def train(args: argparse.Namespace) -> None:
         strange += answer(network, [e for e in others if e.fold == fold])
         networks.append(copy.deepcopy(network))
     for fold, network in enumerate(networks):
-        network.config = replace(network.config, **choose_calibration([a for a in answers if a.recording.fold != fold]))
+        network.config = replace(network.config, **choose_calibration([a for a in answers if a.recording.fold != fold])._asdict())
         learned = store.tracks.select(np.flatnonzero((folds >= 0) & (folds != fold)))
         network.training_record = {
             "command": launch_command(1),
@@ -203,7 +212,7 @@ def train(args: argparse.Namespace) -> None:
     settings, scores = choose_calibration(answers), score(answers, strange)
     scores["named of a source never heard"] = without_a_source(front_end, [*music, *others], settings)
     network = fit(front_end, [*music, *others])
-    network.config = replace(network.config, **settings)
+    network.config = replace(network.config, **settings._asdict())
     network.training_record = describe(args, store, scores)
     folder = network.save_pretrained(args.output_dir / "model")
     write_bytes(args.output_dir / "result.json", json.dumps(network.training_record, indent=2).encode())

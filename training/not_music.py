@@ -40,7 +40,7 @@ def _noise(n: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
 def _tone(n: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
     """Up to three harmonics."""
     phase = 2 * np.pi * 2 ** rng.uniform(np.log2(50), np.log2(5000)) * np.arange(n) / sample_rate_hz
-    return sum(np.sin(k * phase) * rng.uniform(0, 1) ** k for k in range(1, 1 + rng.integers(1, 4)))
+    return np.sum([np.sin(k * phase) * rng.uniform(0, 1) ** k for k in range(1, 1 + rng.integers(1, 4))], axis=0)
 
 
 def _sweep(n: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
@@ -95,7 +95,8 @@ def _speech(n: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray
         kind = rng.choice(3, p=(0.7, 0.18, 0.12))  # vowel, hiss, pause
         envelope = np.sin(np.pi * np.arange(length) / length) ** 0.5 * rng.uniform(0.4, 1.0)
         if kind == 0:
-            pitch_hz = voice_hz * 2 ** (np.linspace(*rng.uniform(-0.35, 0.35, 2), length))
+            start, end = rng.uniform(-0.35, 0.35, 2)
+            pitch_hz = voice_hz * 2 ** np.linspace(start, end, length)
             phase = np.cumsum(pitch_hz / sample_rate_hz)
             sound = np.diff(np.floor(phase), prepend=0.0) + 0.03 * rng.standard_normal(length)
             for formant_hz in _FORMANTS_HZ[rng.integers(len(_FORMANTS_HZ))] * formant_scale:
@@ -170,5 +171,6 @@ def variations(sounds: Sequence[np.ndarray], sample_rate_hz: int, rng: np.random
         others = [sounds[k] for k in rng.integers(0, len(sounds), 6)]
         turns = [repeat(other, len(other) + 1000, sample_rate_hz, rng) * rng.uniform(0.3, 1.0) for other in others]
         made.append(np.resize(np.concatenate(turns), n_samples))
-        made.append(sum(repeat(o, n_samples, sample_rate_hz, rng) * rng.uniform(0.2, 1.0) for o in others[: rng.integers(3, 7)]))
+        babble = [repeat(o, n_samples, sample_rate_hz, rng) * rng.uniform(0.2, 1.0) for o in others[: rng.integers(3, 7)]]
+        made.append(np.sum(babble, axis=0))
     return [sound.astype(np.float32) for sound in made]

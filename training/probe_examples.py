@@ -89,6 +89,7 @@ class FrontEnd:
     @torch.inference_mode()
     def hear(self, samples: np.ndarray) -> Tensor:
         """Statistics of its slices, Tensor[n x D], of samples at 16 kHz [shape=(n_samples,)]."""
+        assert FEATURES.segment_frames is not None  # they have a length of slices
         slices = cut_evenly(self.network.compensate(self._features(samples)), FEATURES.segment_frames)
         return self.network.statistics(self.network.hear(slices)).clone()
 

@@ -48,7 +48,8 @@ def fitted_listener(
 def _draw_crops(store: FeatureStore, tracks: np.ndarray, duration_s: float, seed: int, n_crops: int) -> np.ndarray:
     """Levelled samples float32 [shape=(n, n_samples)], one crop of a track that is long enough."""
     rng, rate_hz = np.random.default_rng(seed), store.config.sample_rate_hz
-    n_samples, crops = round(duration_s * rate_hz), []
+    n_samples = round(duration_s * rate_hz)
+    crops: list[np.ndarray] = []
     for track in rng.permutation(tracks):
         if store.n_frames[track] >= n_samples and len(crops) < n_crops:
             start = int(rng.integers(0, store.n_frames[track] - n_samples + 1))

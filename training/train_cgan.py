@@ -42,14 +42,14 @@ from genre_gan.models.codec import Codec, CodecConfig
 from genre_gan.models.projected import MusiCNNOfLatents
 from genre_gan.models.waveform import ACTIVATIONS, MODELS
 from training.arguments import add_common_arguments, add_streaming_argument, positive_int, run_script
-from training.batches import Slices, StreamLoader, load_features
+from training.batches import Loader, Slices, StreamLoader, load_features
 from training.launch import check_precision, is_main_process
 from training.spectral_fit import fit_codec, fitted_listener
 from training.spectral_task import SEMITONES, SpectralGANTask
 from training.trainer import Trainer
 from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask
 
-DEFAULTS = {  # of the options whose best value depends on the model
+DEFAULTS: dict[str, dict[str, int | float | str]] = {  # of the options whose best value depends on the model
     "mel": {"batch_size": 16, "learning_rate": 2e-3, "split": "track"},
     "fcn": {"batch_size": 64, "learning_rate": 2e-4},
     "cnn": {"batch_size": 64, "learning_rate": 2e-4},
@@ -114,6 +114,7 @@ def train_waveform(args: argparse.Namespace) -> None:
     config = FeatureConfig("waveform", segment_s=segment_s, min_segment_s=1.0 if args.whole_track else None)
     store, split = (None, None) if args.streaming else training_side(load_features(args, config), args)
     trainer = Trainer(args, "cgan", store)
+    loader: Loader | StreamLoader
     if store is None:
         stream = trainer.open_stream(config)
         genres, loader = stream.genres, StreamLoader(stream, trainer.accelerator, args)

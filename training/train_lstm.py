@@ -131,7 +131,7 @@ class LSTMTask(Task):
         if args.features == "musicnn":
             shape["musicnn"] = MusiCNN.load(packaged_weights("musicnn")).config
         model = GenreLSTM(LSTMConfig(self.store.config, self.store.tracks.genres, **shape))
-        if args.features == "musicnn":
+        if model.musicnn is not None:
             model.musicnn.load_state_dict(MusiCNN.load(packaged_weights("musicnn")).state_dict())
         train = self.sides.train
         chosen = np.linspace(0, len(train) - 1, min(_STATISTICS_SLICES, len(train))).astype(int)
@@ -159,7 +159,9 @@ class LSTMTask(Task):
 
     @property
     def trained(self) -> GenreLSTM:
-        return self.average.module
+        model = self.average.module
+        assert isinstance(model, GenreLSTM)  # a copy of what `_build` made
+        return model
 
     def preview(self, folder: Path) -> dict[str, float]:
         """Accuracy on the validation side."""
