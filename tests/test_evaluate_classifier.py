@@ -15,7 +15,7 @@ from genre_gan.models.classifier import GenreLSTM, LSTMConfig
 from tests.conftest import synthesize, write_music_folder
 from training import evaluate_classifier
 from training.evaluate_classifier import Judged, measure_robustness, summarise
-from training.open_set import OTHER_GENRES, Answers, answer_curve, named_shares, recordings, wilson_interval
+from training.open_set import OTHER_GENRES, Answers, answer_curve, named_shares, recordings
 
 RATE_HZ = 22_050
 
@@ -161,11 +161,15 @@ def test_the_curve_counts_what_lies_above_each_threshold():
 
 
 def test_wilson_intervals_by_hand():
-    assert wilson_interval(50, 100) == pytest.approx((0.404, 0.596), abs=1e-3)
-    assert wilson_interval(0, 20)[0] == 0.0 and wilson_interval(20, 20)[1] == pytest.approx(1.0)
-    assert wilson_interval(0, 20)[1] == pytest.approx(0.161, abs=1e-3)
-    with pytest.raises(ValueError, match="at least one"):
-        wilson_interval(0, 0)
+    def interval(n_named: int, n: int) -> tuple[float, float]:
+        row = named_shares({"speech": Answers(np.arange(n) < n_named, np.zeros(n))})["speech"]
+        return row["low"], row["high"]
+
+    assert interval(50, 100) == pytest.approx((0.404, 0.596), abs=1e-3)
+    assert interval(0, 20)[0] == 0.0 and interval(20, 20)[1] == pytest.approx(1.0)
+    assert interval(0, 20)[1] == pytest.approx(0.161, abs=1e-3)
+    with pytest.raises(ValueError, match="not less than 1"):
+        interval(0, 0)
 
 
 def test_recordings_go_by_kind_and_source(tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import binomtest
 from tqdm.auto import tqdm
 
 from genre_gan.audio import AudioError, load_audio
@@ -84,12 +85,12 @@ def _ask(panel: Panel, sources: Sequence, folds: Sequence[int], label: str) -> A
 
 
 def named_shares(others: dict[str, Answers]) -> dict[str, dict]:
-    """The share of each kind that was named, with its 95 % interval."""
+    """The share of each kind that was named, with its 95 % interval (Wilson 1927)."""
     table = {}
     for kind, answers in others.items():
         n_named, n = int(answers.is_named.sum()), len(answers.is_named)
-        low, high = wilson_interval(n_named, n)
-        table[kind] = {"n": n, "named": n_named / n, "low": low, "high": high}
+        interval = binomtest(n_named, n).proportion_ci(method="wilson")
+        table[kind] = {"n": n, "named": n_named / n, "low": float(interval.low), "high": float(interval.high)}
     return table
 
 
@@ -125,13 +126,3 @@ def measure_speech_over_music(panel: Panel, tracks: TrackSet, folds: np.ndarray,
             right.append(guess.is_sure and guess.genre == tracks.genre_names[i])
         table[f"{level_db:+.0f} dB"] = {"n": len(named), "named": float(np.mean(named)), "right": float(np.mean(right))}
     return table
-
-
-def wilson_interval(n_hits: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share of independent trials (Wilson 1927)."""
-    if n == 0:
-        raise ValueError("an interval needs at least one trial")
-    z, share = 1.96, n_hits / n
-    centre, spread = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    low, high = ((centre + sign * spread) / (1 + z * z / n) for sign in (-1, 1))
-    return float(max(0.0, low)), float(min(1.0, high))
