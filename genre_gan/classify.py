@@ -181,7 +181,8 @@ class GenreClassifier:
         if len(pending) >= (0.5 * slice_s if position else MIN_DURATION_S) * rate_hz:
             yield self._extract(pending, position)
         elif position == 0:
-            raise AudioError(f"the audio is too short: {len(pending) / rate_hz:.2f} s, at least {MIN_DURATION_S} s needed")
+            duration_s = 100 * len(pending) // rate_hz / 100  # cut off, not rounded up to what is needed
+            raise AudioError(f"the audio is too short: {duration_s:.2f} s, at least {MIN_DURATION_S} s needed")
 
     @torch.inference_mode()
     def _extract(self, samples: np.ndarray, position: int) -> _Chunk:
