@@ -258,10 +258,11 @@ def test_a_launcher_that_asks_for_compiled_models_is_told_that_there_are_none(wo
     assert type(task.generator) is nn.Sequential and "nothing is compiled" in capsys.readouterr().out
 
 
-def test_a_beginning_of_another_shape_is_refused_in_words(words, tmp_path):
+def test_a_beginning_of_another_shape_is_refused_in_words_before_latents_are_made(words, tmp_path, monkeypatch):
     config = SpectralGANConfig(genres=("blues", "polka"), widths=(8, 8, 8, 16))
     SpectralGenerator(config).save_pretrained(tmp_path / "start")
     Codec(CodecConfig()).save_pretrained(tmp_path / "start" / "codec")
+    monkeypatch.setattr(train_cgan, "LatentStore", None)
     message = r"widths \(8, 8, 8, 16\) there, \(8, 8, 8, 8\) here.* --genres and --widths"
     with pytest.raises(SystemExit, match=rf"--start-from .*, its genres \('blues', 'polka'\) there.*{message}"):
         train_cgan.main([*words, *MEL, "--start-from", str(tmp_path / "start")])

@@ -1,8 +1,12 @@
-"""What is fitted to music before the spectral GAN learns: the codec's scales, and filters through which MusiCNN hears latents."""
+"""What is settled before the spectral GAN learns: the generator's shape and beginning, the codec's scales, fitted to music, and
+filters through which MusiCNN hears latents."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,8 +16,31 @@ from genre_gan.data.latents import CODE, LatentStore, level
 from genre_gan.features import MUSICNN_SAMPLE_RATE_HZ, musicnn_log_mel
 from genre_gan.hub import packaged_weights
 from genre_gan.models.codec import Codec
+from genre_gan.models.generator import SpectralGANConfig, SpectralGenerator
 from genre_gan.models.musicnn import MusiCNN
 from genre_gan.models.projected import MusiCNNOfLatents
+
+
+def generator_config(genres: tuple[str, ...], widths: Sequence[int], codec: Codec) -> SpectralGANConfig:
+    """The shape of a generator of these genres for a codec; `widths` are those of its levels, from the coarsest."""
+    return SpectralGANConfig(
+        genres=genres,
+        n_coefficients=codec.config.n_coefficients,
+        n_rows=codec.config.n_rows,
+        latent_rate_hz=codec.config.latent_rate_hz,
+        widths=tuple(widths),
+    )
+
+
+def check_beginning(folder: Path, config: SpectralGANConfig) -> None:
+    """`ValueError` unless the generator in `folder` has the shape and the genres of this training."""
+    theirs, ours = asdict(SpectralGenerator.load(folder).config), asdict(config)
+    differing = [f"{name} {theirs[name]!r} there, {ours[name]!r} here" for name in ours if theirs[name] != ours[name]]
+    if differing:
+        raise ValueError(
+            f"--start-from {folder}: it cannot be gone on from, its {'; '.join(differing)}. Choose the same with --genres and "
+            "--widths, or begin without --start-from"
+        )
 
 
 def fit_codec(codec: Codec, store: FeatureStore, tracks: np.ndarray, seed: int, n_crops: int = 250) -> None:

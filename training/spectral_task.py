@@ -11,7 +11,6 @@ and so is how much clips differ; and what the frozen network hears in clips of a
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +29,6 @@ from genre_gan.models.generator import (
     ClipNoise,
     LatentDiscriminator,
     Pulse,
-    SpectralGANConfig,
     SpectralGenerator,
 )
 from genre_gan.models.layers import GROUP_ROWS
@@ -40,6 +38,7 @@ from training.batches import Batch, check_batch_size
 from training.gan import energy_distance, frozen, gradient_penalty
 from training.paired_crops import PairedCrops
 from training.previews import write_previews
+from training.spectral_fit import generator_config
 from training.trainer import Task, Trainer
 
 SEMITONES = (-2, -1, 0, 1, 2)
@@ -83,16 +82,10 @@ class SpectralGANTask(Task):
         self.codec = codec = listener.codec
         self.n_long, self.n_short = args.crop_frames
         self.source = PairedCrops(latents, (self.n_long, self.n_short), trainer.rows_per_step, args.seed)
-        self.config = SpectralGANConfig(
-            genres=self.source.genres,
-            n_coefficients=codec.config.n_coefficients,
-            n_rows=codec.config.n_rows,
-            latent_rate_hz=codec.config.latent_rate_hz,
-            widths=tuple(args.widths),
-        )
+        self.config = generator_config(self.source.genres, args.widths, codec)
         generator = SpectralGenerator(self.config)
         if args.start_from is not None:
-            generator.load_state_dict(_beginning(args.start_from, self.config).state_dict())
+            generator.load_state_dict(SpectralGenerator.load(args.start_from).state_dict())
         _remember_tempos_and_keys(generator, latents)
         discriminator = LatentDiscriminator(self.config)
         example = self.source.read(self.source.choose(0)).features[:, self.n_long :]
@@ -255,19 +248,6 @@ class SpectralGANTask(Task):
     def preview(self, folder: Path) -> None:
         """A clip and a spectrogram for each genre."""
         write_previews(GenreGenerator(self.trained), folder, 6.0)
-
-
-def _beginning(folder: Path, config: SpectralGANConfig) -> SpectralGenerator:
-    """The generator in `folder`; `ValueError` unless its shape and its genres are those of this training."""
-    generator = SpectralGenerator.load(folder)
-    theirs, ours = asdict(generator.config), asdict(config)
-    differing = [f"{name} {theirs[name]!r} there, {ours[name]!r} here" for name in ours if theirs[name] != ours[name]]
-    if differing:
-        raise ValueError(
-            f"--start-from {folder}: it cannot be gone on from, its {'; '.join(differing)}. Choose the same with --genres and "
-            "--widths, or begin without --start-from"
-        )
-    return generator
 
 
 def _unmasked(n: int, uniform: Tensor) -> Tensor:

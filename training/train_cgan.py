@@ -44,7 +44,7 @@ from genre_gan.models.waveform import ACTIVATIONS, MODELS
 from training.arguments import add_common_arguments, add_streaming_argument, positive_int, run_script
 from training.batches import Loader, Slices, StreamLoader, load_features
 from training.launch import check_precision, is_main_process
-from training.spectral_fit import fit_codec, fitted_listener
+from training.spectral_fit import check_beginning, fit_codec, fitted_listener, generator_config
 from training.spectral_task import SEMITONES, SpectralGANTask
 from training.trainer import Trainer
 from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask
@@ -136,6 +136,7 @@ def prepare_spectral(args: argparse.Namespace) -> tuple[FeatureStore, Split, Lat
         fit_codec(codec, store, split.train, args.seed)
     else:
         codec = Codec.load(args.start_from / "codec")
+        check_beginning(args.start_from, generator_config(store.tracks.genres, args.widths, codec))
     latents = LatentStore(store, split.train, codec, SEMITONES, args.cache_dir, progress=is_main_process())
     dtype = torch.float32 if check_precision(args) == "no" else torch.bfloat16
     return store, split, latents, fitted_listener(store, latents, codec, args.seed, dtype)
