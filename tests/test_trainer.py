@@ -25,7 +25,7 @@ from training.arguments import TrainingError
 from training.batches import Batch, Slices, load_features
 from training.checkpoints import checkpoints
 from training.gan import energy_distance, frozen, gradient_penalty
-from training.spectral_task import SpectralGANTask
+from training.spectral_task import SpectralGANTask, audible_rows, repetition
 from training.trainer import Trainer
 from training.waveform_task import WaveformGANTask
 
@@ -241,6 +241,7 @@ def test_a_step_of_mel_touches_no_other_device_than_its_own(words):
     batch = next(task.loader.batches(0))
     for network in (task.generator, task.discriminator, task.projected, task.listener):
         network.to("meta")
+    task.of_repetition = task.of_repetition.to("meta")
     task.of_short, task.of_slow = ([tensor.to("meta") for tensor in pair] for pair in (task.of_short, task.of_slow))
     values = task.train_step(Batch(*[tensor.to("meta") for tensor in batch]), 0)  # with penalty, listener and augmentation
     assert values and all(value.device.type == "meta" for value in values.values())
@@ -318,3 +319,21 @@ def test_the_energy_distance_is_zero_on_average_for_equal_distributions_and_push
     narrow = (0.5 * torch.randn(2000, 4, 3)).requires_grad_()
     energy_distance(narrow, torch.randn(2000, 4, 3)).backward()
     assert float((narrow.grad * narrow.detach()).sum()) < 0  # going down the gradient, points part
+
+
+def test_a_loop_repeats_itself_and_noise_does_not():
+    noise = torch.randn(2, 3, 16, 64, generator=torch.Generator().manual_seed(0))
+    loop = noise[..., :16].repeat(1, 1, 1, 4)
+    assert repetition(loop).min() > repetition(noise).max() + 1.0
+
+
+def test_rows_above_what_a_recording_holds_are_silent():
+    codec = Codec(CodecConfig())
+    rate_hz = codec.config.features.sample_rate_hz
+    noise = 0.1 * torch.randn(2, 2 * rate_hz, generator=torch.Generator().manual_seed(0))
+    spectrum = torch.fft.rfft(noise[1])
+    spectrum[torch.fft.rfftfreq(len(noise[1]), 1 / rate_hz) > 8000] = 0
+    noise[1] = torch.fft.irfft(spectrum)
+    whole, of_16_khz = audible_rows(codec, codec.encode(noise))
+    assert whole.all()
+    assert of_16_khz[:29].all() and not of_16_khz[29:].any()

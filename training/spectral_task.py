@@ -1,18 +1,22 @@
 """What `train_cgan.py --model mel` trains: the two-dimensional GAN on the codec's latents.
 
-Two discriminators look at what G makes: one at latents, in crops of 5.9 s and of 2.2 s, so that short tracks count too, and one
+Two discriminators look at what G makes: one at latents, in crops of 7.4 s and of 2.2 s, so that short tracks count too, and one
 at the short crops through a frozen network that knows music (`genre_gan.models.projected`). Few data are stretched: tracks at
 several pitches, and on real and generated latents alike a random gain and tilt, noise and masked moments (Zhao et al.,
 "Differentiable augmentation for data-efficient GAN training", 2020). Left to both games alone, G plays too evenly: wrong details
-cost less when they are small. So the mean and the movement of each coefficient, quick and slow, are held to what real clips have,
-and so is how much clips differ; and what the frozen network hears in clips of a genre is held to what it hears in real ones.
+cost less when they are small, and it repeats each bar, since no discriminator sees many. So the mean and the movement of each
+coefficient, quick and slow, are held to what real clips have, as are how much clips differ and how much a clip repeats itself;
+and what the frozen network hears in clips of a genre is held to what it hears in real ones.
+
+Recordings of a low sample rate have nothing in the uppermost rows. A generator cannot be as silent as that, and a discriminator
+of latents would look at nothing else; so rows where a real crop is silent are hidden in it and in the generated crop beside it.
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -21,7 +25,7 @@ from torch.nn import functional as F
 
 from genre_gan.data.latents import LatentStore
 from genre_gan.generate import GenreGenerator
-from genre_gan.models.codec import UNIT_DB
+from genre_gan.models.codec import CENTRE_DB, FLOOR_DB, UNIT_DB, Codec
 from genre_gan.models.generator import (
     N_KEYS,
     N_QUANTILES,
@@ -45,9 +49,10 @@ SEMITONES = (-2, -1, 0, 1, 2)
 D_ALONE_STEPS = 50
 PENALTY_EVERY = 8
 EMA_DECAY = 0.998
-STATISTICS_WEIGHT = 0.5
+STATISTICS_WEIGHT = 2.0
 ENERGY_WEIGHT = 4.0
-SLOW_FRAMES = 8  # whose averages tell how the music moves slowly
+REPETITION_WEIGHT = 5.0
+SLOW_FRAMES = 8  # whose averages tell how the music moves slowly; what comes back later than that is a repetition
 HIDDEN_KEY_SHARE = 0.5  # of rows whose key G and D are not told
 GAIN_DB, TILT_DB, NOISE, MASK_SHARE = 2.4, 2.4, 0.05, 0.3
 
@@ -66,10 +71,11 @@ class Conditions(NamedTuple):
 
 
 class View(NamedTuple):
-    """Crops Tensor[B x C x R x T] as the discriminator of latents sees them, and what it is told of them."""
+    """Crops Tensor[B x C x R x T] as the discriminator of latents sees them, what it is told, and which rows it sees, (B, R)."""
 
     latents: Tensor
     conditions: Conditions
+    audible: Tensor
 
 
 class SpectralGANTask(Task):
@@ -93,17 +99,19 @@ class SpectralGANTask(Task):
         projected = ProjectedDiscriminator([layer.shape[1] for layer in heard], len(self.config.genres)).to(trainer.device)
         projected.standardize(heard)
         self.average = trainer.average(generator, EMA_DECAY)
-        self.trained = SpectralModel(self.average.module, codec)
+        self.trained = SpectralModel(cast(SpectralGenerator, self.average.module), codec)
         prepared = trainer.prepare(
             generator,
             discriminator,
             projected,
-            torch.optim.Adam(generator.parameters(), args.learning_rate, betas=(0.0, 0.99)),
-            torch.optim.Adam(discriminator.parameters(), 2e-3, betas=(0.0, 0.99)),
-            torch.optim.Adam(projected.parameters(), 4e-4, betas=(0.0, 0.99)),
+            torch.optim.Adam(generator.parameters(), args.learning_rate, betas=(0.0, 0.99), fused=True),
+            torch.optim.Adam(discriminator.parameters(), 2e-3, betas=(0.0, 0.99), fused=True),
+            torch.optim.Adam(projected.parameters(), 4e-4, betas=(0.0, 0.99), fused=True),
         )
         self.generator, self.discriminator, self.projected, self.optimizer_g, self.optimizer_d, self.optimizer_p = prepared
         self.of_short, self.of_slow = self._measure_real()
+        crops = (self._grid(self.source.crops(genre, self.n_long, 100)) for genre in range(len(self.config.genres)))
+        self.of_repetition = torch.stack([repetition(of_genre).mean(0) for of_genre in crops]).to(trainer.device)  # (n_genres, C)
         self.loader = trainer.loader(self.source)
 
     def _measure_real(self, n_crops: int = 100) -> list[tuple[Tensor, Tensor]]:
@@ -113,11 +121,15 @@ class SpectralGANTask(Task):
         """
         measured = []
         for length, n_averaged in ((self.n_short, 1), (self.n_long, SLOW_FRAMES)):
-            crops = (self.source.crops(genre, length, n_crops) for genre in range(len(self.config.genres)))
-            of_genres = [_statistics(_averages(self._grid(of_genre), n_averaged)) for of_genre in crops]
-            expected = torch.stack([of_genre.mean(0) for of_genre in of_genres])
-            spread = torch.stack([of_genre.var(0, correction=0).mean(2) for of_genre in of_genres]).mean(0).clamp_min(1e-3)
-            measured.append((expected.to(self.trainer.device), spread.to(self.trainer.device)))
+            means, variances = [], []
+            for genre in range(len(self.config.genres)):
+                crops = self._grid(self.source.crops(genre, length, n_crops)).to(self.trainer.device)
+                statistics, audible = _statistics(_averages(crops, n_averaged)), audible_rows(self.codec, crops)
+                weights = torch.where(audible.any(0), audible, 1.0)  # where no crop has a sound, silence is the genre's
+                weights = (weights / weights.sum(0))[:, None, None]
+                means.append((statistics * weights).sum(0))
+                variances.append(((statistics - means[-1]).square() * weights).sum(0).mean(2))
+            measured.append((torch.stack(means), torch.stack(variances).mean(0).clamp_min(1e-3)))
         return measured
 
     def _grid(self, features: Tensor) -> Tensor:
@@ -132,9 +144,11 @@ class SpectralGANTask(Task):
         starts = (batch.rand(draw=2) * (self.n_long - self.n_short + 1)).long()
         cropped = _crop(fake, starts, self.n_short)
         later = of_long._replace(pulse=of_long.pulse.later(starts / self.config.latent_rate_hz))
-        fakes = [View(fake, of_long), View(cropped, later)]
+        shown = [audible_rows(self.codec, crop) for crop in (long, short)]
+        reals = [View(long, of_long, shown[0]), View(short, of_short, shown[1])]
+        fakes = [View(fake, of_long, shown[0]), View(cropped, later, shown[1])]
         heard = self.listener(self._with_gain(cropped, batch, 30))
-        values = self._train_discriminator(batch, [View(long, of_long), View(short, of_short)], fakes, step % PENALTY_EVERY == 0)
+        values = self._train_discriminator(batch, reals, fakes, step % PENALTY_EVERY == 0)
         heard_real, projected_values = self._train_projected(batch, short, [layer.detach() for layer in heard])
         values |= projected_values
         return values | self._train_generator(batch, fakes, heard, heard_real, learns=step >= D_ALONE_STEPS)
@@ -187,7 +201,8 @@ class SpectralGANTask(Task):
     def _train_generator(
         self, batch: Batch, fakes: list[View], heard: list[Tensor], heard_real: list[Tensor], learns: bool
     ) -> dict[str, Tensor]:
-        discriminator, projected = self.trainer.unwrap(self.discriminator), self.trainer.unwrap(self.projected)
+        discriminator = self.trainer.unwrap(self.discriminator)
+        projected = cast(ProjectedDiscriminator, self.trainer.unwrap(self.projected))
         with frozen(discriminator, projected):
             with self.trainer.accelerator.autocast():
                 on_fake = self._logits(discriminator, self._augmented_views(fakes, batch, 60))
@@ -196,14 +211,15 @@ class SpectralGANTask(Task):
             apart = self._statistics_error(fakes[1].latents, batch.genre_ids, *self.of_short)
             apart = apart + self._statistics_error(_averages(fakes[0].latents, SLOW_FRAMES), batch.genre_ids, *self.of_slow)
             loss = F.softplus(-on_fake).mean() - self.trainer.args.projected * on_heard.mean()
-            loss = loss + STATISTICS_WEIGHT * apart + ENERGY_WEIGHT * energy
+            repeats = (_grouped(repetition(fakes[0].latents) - self.of_repetition[batch.genre_ids]).mean(1)).square().mean()
+            loss = loss + STATISTICS_WEIGHT * apart + ENERGY_WEIGHT * energy + REPETITION_WEIGHT * repeats
             self.trainer.accelerator.backward(loss if learns else 0.0 * loss)
         if self.trainer.accelerator.sync_gradients:
             self.trainer.accelerator.clip_grad_norm_(self.generator.parameters(), 10.0)
         if learns:
             self.optimizer_g.step()
         self.optimizer_g.zero_grad()
-        return {"loss G": loss, "statistics": apart, "energy distance": energy}
+        return {"loss G": loss, "statistics": apart, "energy distance": energy, "repetition": repeats}
 
     def _statistics_error(self, fake: Tensor, genre_ids: Tensor, expected: Tensor, spread: Tensor) -> Tensor:
         """How far statistics of generated clips are from what their genre has, in mean and in variance from clip to clip.
@@ -223,9 +239,11 @@ class SpectralGANTask(Task):
         return torch.cat([discriminator(view.latents, *view.conditions).float() for view in views], 1)
 
     def _augmented_views(self, views: list[View], batch: Batch, draw: int, detach: bool = False) -> list[View]:
-        latents = [view.latents.detach() if detach else view.latents for view in views]
-        augmented = [self._augmented(crops, batch, draw + 100 * number) for number, crops in enumerate(latents)]
-        return [view._replace(latents=crops) for view, crops in zip(views, augmented, strict=True)]
+        seen = []
+        for number, view in enumerate(views):
+            latents = view.latents.detach() if detach else view.latents
+            seen.append(self._augmented(latents, batch, draw + 100 * number) * view.audible[:, None, :, None])
+        return [view._replace(latents=latents) for view, latents in zip(views, seen, strict=True)]
 
     def _with_gain(self, latents: Tensor, batch: Batch, draw: int) -> Tensor:
         return self._add_level(latents, GAIN_DB * batch.randn(1, draw=draw))
@@ -256,6 +274,25 @@ def _unmasked(n: int, uniform: Tensor) -> Tensor:
     return (torch.arange(n, device=uniform.device) - centre).abs() >= width / 2
 
 
+def repetition(latents: Tensor) -> Tensor:
+    """How alike clips Tensor[B x C x R x T] are to themselves some time later, Tensor[B x C]; 0 for a perfect loop, else below.
+
+    The logarithm of the root mean square over lags of the autocorrelation of each coefficient, all rows together.
+    """
+    x, n_frames = latents.float() - latents.float().mean(3, keepdim=True), latents.shape[3]
+    power = torch.view_as_real(torch.fft.rfft(x, 2 * n_frames)).square().sum((2, 4))
+    products = torch.fft.irfft(power, 2 * n_frames)[..., :n_frames] / torch.arange(n_frames, 0, -1, device=x.device)
+    correlation = products / products[..., :1].clamp_min(1e-6)
+    return 0.5 * (correlation[..., SLOW_FRAMES : 3 * n_frames // 4].square().mean(2) + 1e-6).log()
+
+
+def audible_rows(codec: Codec, latents: Tensor) -> Tensor:
+    """In which rows crops Tensor[B x C x R x T] are hardly ever at the codec's floor, in any band of the row, Tensor[B x R]."""
+    level_db = codec.decode_log_mel(latents) * UNIT_DB + CENTRE_DB  # (B, N, F)
+    silent = (level_db < FLOOR_DB + 2.0).float().mean(1)
+    return silent.unflatten(1, (latents.shape[2], -1)).amax(2) < 0.02
+
+
 def _averages(latents: Tensor, n_frames: int) -> Tensor:
     """Means over so many frames each, Tensor[B x C x R x T/n_frames], of latents Tensor[B x C x R x T]."""
     return latents.unflatten(3, (-1, n_frames)).mean(4)
@@ -283,7 +320,7 @@ def _remember_tempos_and_keys(generator: SpectralGenerator, latents: LatentStore
     names = np.array(latents.tracks.genre_names)
     for number, genre in enumerate(generator.config.genres):
         members = np.flatnonzero(names == genre)
-        tempos_bpm = [latents.tempo_bpm(track) for track in members if len(latents.beats_s[track]) >= 4] or [120.0]
+        tempos_bpm = [latents.tempo_bpm(int(track)) for track in members if len(latents.beats_s[track]) >= 4] or [120.0]
         quantiles = np.quantile(tempos_bpm, np.linspace(0.0, 1.0, N_QUANTILES))
         generator.tempo_quantiles_bpm[number] = torch.from_numpy(quantiles)
         counts = np.bincount(latents.keys[members], minlength=N_KEYS + 1)

@@ -65,8 +65,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     mel = parser.add_argument_group("mel alone")
     mel.add_argument("--widths", type=positive_int, nargs=4, default=[256, 256, 160, 96], metavar="N",
                      help="channels of G's levels, from the coarsest (default: 256 256 160 96)")
-    mel.add_argument("--crop-frames", type=positive_int, nargs=2, default=[64, 24], metavar="N",
-                     help="of the crops for D on latents and the projected D, multiples of 8, 10.8 a second (default: 64 24)")
+    mel.add_argument("--crop-frames", type=positive_int, nargs=2, default=[80, 24], metavar="N",
+                     help="of the crops for D on latents and the projected D, multiples of 8, 10.8 a second (default: 80 24)")
     mel.add_argument("--projected", type=float, default=1.0, help="weight of the projected discriminator (default: %(default)s)")
     mel.add_argument("--start-from", type=Path, metavar="FOLDER", help="begin with the weights of this generator and its codec")
     mel.add_argument("--penalty", type=float, default=0.3, help="weight of the gradient penalty (default: %(default)s)")
@@ -90,8 +90,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--streaming learns all that comes: leave --split and --learn-genres out")
     if args.model != "mel" and args.split == "segment":
         parser.error("--split segment is the classifier's: GANs beside it learn from all tracks, without --split")
-    if any(frames % 8 for frames in args.crop_frames) or args.crop_frames[0] < args.crop_frames[1]:
-        parser.error(f"--crop-frames must be multiples of 8, the longer first, got {args.crop_frames[0]} {args.crop_frames[1]}")
+    longer, shorter = args.crop_frames
+    if longer % 8 or shorter % 8 or longer < max(16, shorter):
+        parser.error(f"--crop-frames must be multiples of 8, the longer first and at least 16, got {longer} {shorter}")
     for name, value in DEFAULTS[args.model].items():
         if getattr(args, name) is None:
             setattr(args, name, value)
