@@ -3,6 +3,7 @@
     python training/benchmark.py
     python training/benchmark.py --json benchmark.json --markdown training/results/benchmark.md
     python training/benchmark.py --only features generation --threads 2
+    python training/benchmark.py --only page --markdown training/results/page.md
 
 On one thread, the default, times are processor times of this process: other programs' load hardly changes them, and on an
 idle machine they are what a clock shows. On more threads they are what the clock shows, and those of the page in a browser always
@@ -27,6 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
 
 import numpy as np
+import psutil
 import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
@@ -160,31 +162,33 @@ GROUPS = {
 }
 
 
-def page(rows: list[Row], args: argparse.Namespace) -> str:
-    """The machine and the command that the figures belong to, and a table of them."""
-    kind = "processor time" if args.threads == 1 else "time on the clock"
-    only = "" if args.only == list(GROUPS) else f" --only {' '.join(args.only)}"
+def page(rows: list[Row], args: argparse.Namespace, load: float) -> str:
+    """The machine, how busy it was, the command that the figures belong to, and a table of them."""
+    is_whole, is_page = args.only == list(GROUPS), args.only == ["page"]
+    kind = "time on the clock" if is_page or args.threads > 1 else "processor time"
+    only, title = ("", "Benchmark") if is_whole else (f" --only {' '.join(args.only)}", f"Benchmark: {', '.join(args.only)}")
     cells = ((row.what, f"{row.value:.3g}", row.unit, row.target, row.verdict, row.note) for row in rows)
     return (
-        f"# Benchmark\n\n`python training/benchmark.py{only} --threads {args.threads}`: {kind}, {args.threads} thread(s), "
-        f"torch {torch.__version__}, Python {platform.python_version()}, {processor_name()}.\n\n"
+        f"# {title}\n\n`python training/benchmark.py{only} --threads {args.threads}`: {kind}, "
+        f"{'' if is_page else f'{args.threads} thread(s), '}torch {torch.__version__}, Python {platform.python_version()}, "
+        f"{processor_name()}, {os.cpu_count()} cores, load before it {load:.1f}.\n\n"
         f"{table(('what', 'figure', 'unit', 'target', 'met', 'how'), cells)}\n"
     )
 
 
 def run_benchmark(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
-    rows = []
+    rows, load = [], psutil.getloadavg()[0]
     with threadpool_limits(args.threads):  # numpy's threads too: while they wait they use a processor, whose time would count
         for row in chain.from_iterable(GROUPS[group]() for group in args.only):
             print(f"{row.what}: {row.value:.3g} {row.unit} {row.note}", file=sys.stderr)
             rows.append(row)
-    print(page(rows, args))
+    print(page(rows, args, load))
     if args.json is not None:
         record = {"machine": processor_name(), "threads": args.threads, "rows": [row._asdict() for row in rows]}
         write_bytes(args.json, (json.dumps(record, indent=1) + "\n").encode())
     if args.markdown is not None:
-        write_bytes(args.markdown, page(rows, args).encode())
+        write_bytes(args.markdown, page(rows, args, load).encode())
 
 
 def main(argv: list[str] | None = None) -> None:
