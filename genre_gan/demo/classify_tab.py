@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from genre_gan.audio import SAMPLE_RATE_HZ
 from genre_gan.demo.errors import user_errors
 from genre_gan.demo.hearing import HEADERS, HINT, SLICE_HEADERS, Listener
 from genre_gan.demo.limits import MAX_UPLOAD_MB, MAX_UPLOAD_S, ON_MODELS, PRIVATE, QUIET
@@ -42,7 +43,12 @@ def add_classify_tab(models: Models) -> gr.Audio:
     with gr.Row(elem_id="listening"):
         with gr.Column(scale=2, min_width=300):
             sources: Any = ["upload", "microphone"]
-            upload = gr.Audio(sources=sources, type="filepath", label="Music to classify", buttons=["download"], elem_id="upload")
+            # The waveform is drawn, and a part cut out, at the rate that is listened to: gradio's 44,100 Hz take longer.
+            drawn = gr.WaveformOptions(sample_rate=SAMPLE_RATE_HZ)
+            upload = gr.Audio(
+                sources=sources, type="filepath", label="Music to classify", buttons=["download"], waveform_options=drawn,
+                elem_id="upload",
+            )  # fmt: skip
             gr.HTML("", elem_id="no-microphone", elem_classes="note")
             with gr.Column(elem_id="tries"):
                 gr.Markdown("Nothing at hand? Try one of these:")
