@@ -71,7 +71,9 @@ def add_classify_tab(models: Models) -> gr.Audio:
     outputs = [label, words, timeline, picture]
     # An answer stands beside its own sound only: it goes as soon as the sound changes, and none comes where there is an error.
     change = upload.change(None, None, outputs, js=CLEAR_JS)
-    change.then(listener.one, upload, outputs, show_progress_on=picture, **ON_MODELS, **PRIVATE)
+    # An animation would take from the processor on which a short sound is answered in no time; a clock tells of a long one.
+    clock: Any = {"show_progress": "minimal", "show_progress_on": picture}
+    change.then(listener.one, upload, outputs, **clock, **ON_MODELS, **PRIVATE)
     several.change(listener.many, several, [results, csv_file], show_progress_on=several, **ON_MODELS, **PRIVATE)
     picture.hear(position, None, upload, queue=False, **QUIET).then(None, js=PLAY_JS)
     for name, button in buttons.items():
