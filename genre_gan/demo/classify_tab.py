@@ -10,7 +10,7 @@ import gradio as gr
 
 from genre_gan.audio import SAMPLE_RATE_HZ
 from genre_gan.demo.errors import user_errors
-from genre_gan.demo.hearing import HEADERS, HINT, SLICE_HEADERS, Listener
+from genre_gan.demo.hearing import HEADERS, HINT, Listener
 from genre_gan.demo.limits import MAX_UPLOAD_MB, MAX_UPLOAD_S, ON_MODELS, PRIVATE, QUIET
 from genre_gan.demo.models import Models
 from genre_gan.demo.music import keep_file
@@ -61,7 +61,7 @@ def add_classify_tab(models: Models) -> gr.Audio:
             label = gr.Label(label="Genre", num_top_classes=3, elem_id="label")
             picture = gr.HTML(elem_id="timeline", js_on_load=(HERE / "web" / "timeline.js").read_text(encoding="utf-8"))
             with gr.Accordion("Every slice in numbers", open=False):
-                timeline = gr.Dataframe(headers=SLICE_HEADERS, show_label=False, interactive=False, elem_id="slices")
+                timeline = gr.Markdown(elem_id="slices")
     with gr.Accordion("Many files at once", open=False, elem_id="many"):
         several = gr.File(file_count="multiple", label="Sound files", height=140, elem_id="many-files")
         results = gr.Dataframe(

@@ -16,6 +16,7 @@ from genre_gan.demo.limits import MAX_FILES, MAX_UPLOAD_S
 from genre_gan.demo.models import Models
 from genre_gan.demo.music import keep_file
 from genre_gan.demo.pictures import sound_html
+from genre_gan.markdown import table
 from genre_gan.plots import spectrogram_of
 from genre_gan.wording import clock, csv_text, nearest, sentence, strongest_moment
 
@@ -40,8 +41,8 @@ class Heard(NamedTuple):
 
 HINT = "Send a song or record one: what it sounds like, and when, appears here."
 HEADERS = ["file", "genre", "in words"]
-SLICE_HEADERS = ["from", "to", "genre", "probability", "then", "probability of that"]
-NOTHING = (None, HINT, None, "")  # the fields while there is no sound
+SLICE_HEADERS = ["from", "to", "genre", "then"]
+NOTHING = (None, HINT, "", "")  # the fields while there is no sound
 
 
 def load(path: str, notes: list[str]) -> Clip:
@@ -68,14 +69,14 @@ def row_of(name: str, result: Guess | str) -> list[str]:
     return [name, result.verdict, sentence(result)]
 
 
-def slice_rows(timeline: Sequence[TimelinePoint]) -> list[list[str]]:
-    """What was heard in each slice as rows of a table, in the order of `SLICE_HEADERS`."""
+def slice_table(timeline: Sequence[TimelinePoint]) -> str:
+    """What was heard in each slice, in Markdown: as plain text it is read out well, and costs the page nothing."""
     rows = []
     for point in timeline:
         likeliest = sorted(point.probabilities.items(), key=lambda item: -item[1])[:2]
-        named = [text for genre, probability in likeliest for text in (genre, f"{probability:.0%}")]
+        named = [f"{genre} {probability:.0%}" for genre, probability in likeliest]
         rows.append([clock(point.start_s), clock(point.end_s), *named])
-    return rows
+    return table(SLICE_HEADERS, rows)
 
 
 class Listener:
@@ -102,7 +103,7 @@ class Listener:
             return NOTHING
         with user_errors(path):
             heard = self.hear(path)
-            return heard.label, heard.words, slice_rows(heard.timeline), heard.picture
+            return heard.label, heard.words, slice_table(heard.timeline), heard.picture
 
     def many(self, paths: Sequence[str] | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple]:  # noqa: B008 (gradio's way)
         """A table of many files and the same as a CSV file. A file that cannot be read gets its error as its row."""

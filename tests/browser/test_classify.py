@@ -44,6 +44,8 @@ def test_an_upload_is_classified_at_once_and_over_time(open_page, size, scheme, 
     page.click("#upload [aria-label=Pause]")
     assert page.evaluate(steps.NAMELESS) == []
     assert steps.fits_its_width(page)
+    page.get_by_role("button", name="Every slice in numbers").click()
+    page.wait_for_selector("#slices td >> text=0:03")
     page.get_by_role("button", name="Many files at once").click()
     page.get_by_text("Drop File Here").last.wait_for()
     assert steps.barriers(page) == []
