@@ -10,7 +10,7 @@ import gradio as gr
 
 from genre_gan.audio import SAMPLE_RATE_HZ
 from genre_gan.demo.errors import user_errors
-from genre_gan.demo.hearing import HEADERS, HINT, Listener
+from genre_gan.demo.hearing import HINT, Listener
 from genre_gan.demo.limits import MAX_UPLOAD_MB, MAX_UPLOAD_S, ON_MODELS, PRIVATE, QUIET
 from genre_gan.demo.models import Models
 from genre_gan.demo.music import keep_file
@@ -64,9 +64,7 @@ def add_classify_tab(models: Models) -> gr.Audio:
                 timeline = gr.Markdown(elem_id="slices")
     with gr.Accordion("Many files at once", open=False, elem_id="many"):
         several = gr.File(file_count="multiple", label="Sound files", height=140, elem_id="many-files")
-        results = gr.Dataframe(
-            headers=HEADERS, visible=False, label="Genres", wrap=True, interactive=False, elem_id="many-results"
-        )
+        results = gr.HTML(visible=False, elem_id="many-results")
         csv_file = gr.DownloadButton("Download as CSV, with all probabilities", visible=False, elem_id="many-csv")
     outputs = [label, words, timeline, picture]
     # An answer stands beside its own sound only: it goes as soon as the sound changes, and none comes where there is an error.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,6 +70,13 @@ def row_of(name: str, result: Guess | str) -> list[str]:
     return [name, result.verdict, sentence(result)]
 
 
+def table_html(rows: Sequence[Sequence[str]]) -> str:
+    """The page's table of many files; not in Markdown, to which a file's name may mean something."""
+    lines = [("th", HEADERS), *(("td", row) for row in rows)]
+    cells = ("".join(f"<{tag}>{escape(text)}</{tag}>" for text in line) for tag, line in lines)
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in cells)}</table>"
+
+
 def slice_table(timeline: Sequence[TimelinePoint]) -> str:
     """What was heard in each slice, in Markdown: as plain text it is read out well, and costs the page nothing."""
     rows = []
@@ -109,7 +117,7 @@ class Listener:
         """A table of many files and the same as a CSV file. A file that cannot be read gets its error as its row."""
         with user_errors():
             if not paths:
-                yield None, gr.DownloadButton(visible=False)
+                yield gr.HTML(visible=False), gr.DownloadButton(visible=False)
                 return
             if len(paths) > MAX_FILES:
                 raise ValueError(f"At most {MAX_FILES} files at once, please; there were {len(paths)}.")
@@ -122,7 +130,7 @@ class Listener:
             genres = self.models.classifier.genres
             csv_file = keep_file(csv_text(results, genres).encode(), "genres", "csv")
             rows = [row_of(name, result) for name, result in results.items()]
-            yield gr.Dataframe(rows, visible=True), gr.DownloadButton(value=csv_file, visible=True)
+            yield gr.HTML(table_html(rows), visible=True), gr.DownloadButton(value=csv_file, visible=True)
 
     def result_of(self, path: str) -> Guess | str:
         """The guess, or what is wrong with the file."""

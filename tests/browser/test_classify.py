@@ -103,6 +103,8 @@ def test_many_files_give_a_table_and_a_csv_file(page, tmp_path):
     page.get_by_role("button", name="Many files at once").click()
     page.set_input_files("#many-files input[type=file]", [song(tmp_path), song(tmp_path, "flac"), tmp_path / "notes.txt"])
     page.wait_for_selector("#many-csv")
+    assert "cannot be read as audio" in page.inner_text("#many-results tr:nth-child(4)")
+    assert steps.barriers(page) == []
     with page.expect_download() as download:
         page.click("#many-csv")
     rows = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
