@@ -75,7 +75,8 @@ def check(case: Case) -> Result:
     spent_s = cpu_s() - before
     if spent_s > MAX_CPU_S:
         wrong = wrong or f"{spent_s:.1f} s of processor time"
-    if resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > max(children, MAX_MEMORY_MB * 1024):
+    allowed_kb = max(children, MAX_MEMORY_MB * 1024, peak_mb() * 1024)  # a child's maximum begins at that of its parent
+    if resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > allowed_kb:
         wrong = wrong or "more than 300 MB in ffmpeg"
     return Result(case, "wrong" if wrong else outcome, wrong, message)
 

@@ -62,6 +62,7 @@ def blend_with_metal(page) -> None:
 def set_length(page, seconds: float) -> None:
     page.fill("#duration input[type=number]", str(seconds))
     page.press("#duration input[type=number]", "Tab")
+    page.wait_for_function(f"Number(document.querySelector('#duration input[type=range]').value) === {seconds}")
 
 
 def set_seed(page, text: str) -> None:
