@@ -109,28 +109,22 @@ class SpectralGANTask(Task):
             torch.optim.Adam(projected.parameters(), 4e-4, betas=(0.0, 0.99), fused=True),
         )
         self.generator, self.discriminator, self.projected, self.optimizer_g, self.optimizer_d, self.optimizer_p = prepared
-        self.of_short, self.of_slow = self._measure_real()
-        crops = (self._grid(self.source.crops(genre, self.n_long, 100)) for genre in range(len(self.config.genres)))
-        self.of_repetition = torch.stack([repetition(of_genre).mean(0) for of_genre in crops]).to(trainer.device)  # (n_genres, C)
+        self.of_short, self.of_slow, self.of_repetition = self._measure_real()
         self.loader = trainer.loader(self.source)
 
-    def _measure_real(self, n_crops: int = 100) -> list[tuple[Tensor, Tensor]]:
-        """The mean of each genre's statistics, Tensor[n_genres x 2 x C x R], and their variance from clip to clip, Tensor[2 x C].
+    def _measure_real(self, n_crops: int = 100) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor]:
+        """What `_statistics_error` expects of short crops, and of averages over time in long ones; and each genre's `repetition`.
 
-        Once for short crops, once for averages over time in long ones. Some genres have too few tracks for their own variance.
+        The last is Tensor[n_genres x C].
         """
-        measured = []
-        for length, n_averaged in ((self.n_short, 1), (self.n_long, SLOW_FRAMES)):
-            means, variances = [], []
-            for genre in range(len(self.config.genres)):
-                crops = self._grid(self.source.crops(genre, length, n_crops)).to(self.trainer.device)
-                statistics, audible = _statistics(_averages(crops, n_averaged)), audible_rows(self.codec, crops)
-                weights = torch.where(audible.any(0), audible, 1.0)  # where no crop has a sound, silence is the genre's
-                weights = (weights / weights.sum(0))[:, None, None]
-                means.append((statistics * weights).sum(0))
-                variances.append(((statistics - means[-1]).square() * weights).sum(0).mean(2))
-            measured.append((torch.stack(means), torch.stack(variances).mean(0).clamp_min(1e-3)))
-        return measured
+        short, slow, repeats = [], [], []
+        for genre in range(len(self.config.genres)):
+            crops = (self.source.crops(genre, length, n_crops) for length in (self.n_short, self.n_long))
+            of_short, of_long = (self._grid(features).to(self.trainer.device) for features in crops)
+            short.append(_moments(_statistics(of_short), audible_rows(self.codec, of_short)))
+            slow.append(_moments(_statistics(_averages(of_long, SLOW_FRAMES)), audible_rows(self.codec, of_long)))
+            repeats.append(repetition(of_long).mean(0))
+        return _of_all_genres(short), _of_all_genres(slow), torch.stack(repeats)
 
     def _grid(self, features: Tensor) -> Tensor:
         """Latents Tensor[B x C x R x T] of features Tensor[B x T x F]."""
@@ -307,6 +301,20 @@ def _statistics(latents: Tensor) -> Tensor:
     """Mean over time and logarithm of the deviation from it, Tensor[B x 2 x C x R], of latents Tensor[B x C x R x T]."""
     variance, mean = torch.var_mean(latents.float(), 3, correction=0)
     return torch.stack([mean, 0.5 * (variance + 1e-4).log()], 1)
+
+
+def _moments(statistics: Tensor, audible: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean over a genre's crops of their statistics, Tensor[2 x C x R], and the variance, Tensor[2 x C], of audible rows."""
+    weights = torch.where(audible.any(0), audible, 1.0)  # where no crop has a sound, silence is the genre's
+    weights = (weights / weights.sum(0))[:, None, None]
+    mean = (statistics * weights).sum(0)
+    return mean, ((statistics - mean).square() * weights).sum(0).mean(2)
+
+
+def _of_all_genres(moments: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The mean of each genre, Tensor[n_genres x 2 x C x R], and one variance, Tensor[2 x C], as some have too few tracks."""
+    means, variances = zip(*moments, strict=True)
+    return torch.stack(means), torch.stack(variances).mean(0).clamp_min(1e-3)
 
 
 def _crop(latents: Tensor, starts: Tensor, length: int) -> Tensor:
