@@ -95,6 +95,11 @@ def read_blocks(
         yield from _blocks(sound, _first(sound, source, _ignore, max_duration_s), source, gain, sample_rate_hz, block_s)
 
 
+def too_short(n_samples: int, sample_rate_hz: int, needed_s: float) -> str:
+    """What is said of a sound of so many samples; its length is cut off, not rounded up to what is needed."""
+    return f"too short: {100 * n_samples // sample_rate_hz / 100:.2f} s, at least {needed_s:g} s needed"
+
+
 def _first(sound: Decoded, source: AudioSource, note: Callable[[str], None], duration_s: float | None) -> Iterator[np.ndarray]:
     """The sound as mono pieces: all of it, or that duration and what the resampler needs behind it."""
     n_left = math.inf if duration_s is None else (duration_s + RESAMPLER_S) * sound.sample_rate_hz

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genre_gan.audio import AudioError, AudioSource, read_blocks
+from genre_gan.audio import AudioError, AudioSource, read_blocks, too_short
 from genre_gan.devices import find_device
 from genre_gan.features import FeatureExtractor, cut_evenly
 from genre_gan.hub import load_model
@@ -181,8 +181,7 @@ class GenreClassifier:
         if len(pending) >= (0.5 * slice_s if position else MIN_DURATION_S) * rate_hz:
             yield self._extract(pending, position)
         elif position == 0:
-            duration_s = 100 * len(pending) // rate_hz / 100  # cut off, not rounded up to what is needed
-            raise AudioError(f"the audio is too short: {duration_s:.2f} s, at least {MIN_DURATION_S} s needed")
+            raise AudioError(f"the audio is {too_short(len(pending), rate_hz, MIN_DURATION_S)}")
 
     @torch.inference_mode()
     def _extract(self, samples: np.ndarray, position: int) -> _Chunk:

@@ -6,12 +6,14 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from datasets import Audio, ClassLabel, Dataset
 
+from genre_gan.audio import AudioError
 from genre_gan.data import cache
-from genre_gan.data.cache import FeatureStore, one_at_a_time
+from genre_gan.data.cache import FeatureStore, check_usable, one_at_a_time
 from genre_gan.data.sources import load_tracks
 from genre_gan.features import FeatureConfig
 
@@ -109,3 +111,8 @@ def test_processes_take_turns(tmp_path):
     for worker in workers:
         worker.join(30)
     assert (tmp_path / "log").read_text() == "in out in out in out "
+
+
+def test_a_track_that_lacks_a_moment_is_not_said_to_be_long_enough():
+    with pytest.raises(AudioError, match=r"^too short: 0\.99 s, at least 1 s needed$"):
+        check_usable(np.full(22_049, 0.5, np.float32), 22_050)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from genre_gan.audio import AudioError, load_audio
+from genre_gan.audio import AudioError, load_audio, too_short
 from genre_gan.data.tracks import DataError, Skipped, TrackSet
 from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.files import cache_folder, write_bytes
@@ -204,9 +204,8 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
 
 def check_usable(samples: np.ndarray, sample_rate_hz: int) -> None:
     """Raise `AudioError` for samples [shape=(n,)] that are too short or silent to learn from."""
-    duration_s = len(samples) / sample_rate_hz
-    if duration_s < MIN_TRACK_S:
-        raise AudioError(f"too short: {duration_s:.2f} s, at least {MIN_TRACK_S:.0f} s needed")
+    if len(samples) < MIN_TRACK_S * sample_rate_hz:
+        raise AudioError(too_short(len(samples), sample_rate_hz, MIN_TRACK_S))
     if float(np.sqrt(np.mean(np.square(samples)))) < SILENCE_RMS:
         raise AudioError("silent")
 
