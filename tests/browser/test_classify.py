@@ -73,6 +73,7 @@ def test_no_answer_stays_beside_another_sound(page, tmp_path):
     page.set_input_files("#upload input[type=file]", tmp_path / "no_song.wav")
     text = steps.toast(page)
     assert "cannot be read as audio" in text and str(tmp_path) not in text
+    assert steps.barriers(page) == []
     assert page.locator("#timeline img").count() == 0 and "%" not in page.inner_text("#label")
 
 

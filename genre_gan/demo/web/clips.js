@@ -146,6 +146,15 @@ window.genreGan = (() => {
     if (takesSound(event.target)) Object.defineProperty(event, 'dataTransfer', { value: asAudio(event.dataTransfer.files) });
   }, true);
 
+  // gradio's messages are a button with another one in it, which screen readers take for one: only the title shall be the outer
+  new MutationObserver(() => {
+    for (const head of document.querySelectorAll('.toast-header[role=button]')) {
+      head.removeAttribute('role');
+      head.removeAttribute('tabindex');
+      Object.assign(head.querySelector('.toast-title-row'), { role: 'button', tabIndex: 0 }); // what is pressed on it bubbles up
+    }
+  }).observe(document.documentElement, { childList: true, subtree: true });
+
   // gradio's recorder says nothing where there is no microphone
   document.addEventListener('click', async ({ target }) => {
     if (!target.closest('#upload [aria-label="Record audio"]')) return;
