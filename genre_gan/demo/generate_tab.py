@@ -81,8 +81,6 @@ def add_generate_tab(models: Models) -> GenerateTab:
     ]
     for event in (*makers, *savers):
         event.failure(None, js=FAILED_JS)
-    for event in makers:  # gradio keeps the last value of each session's fields: with the music in it, some MB
-        event.then(lambda: None, None, player, queue=False, **QUIET)
     stop.click(handlers.stop, visit, None, js=STOP_JS, queue=False, **QUIET)
     example.click(list, example, form, queue=False, **QUIET)
     # these happen in the browser alone

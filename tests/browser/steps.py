@@ -60,9 +60,13 @@ def blend_with_metal(page) -> None:
 
 
 def set_length(page, seconds: float) -> None:
-    page.fill("#duration input[type=number]", str(seconds))
-    page.press("#duration input[type=number]", "Tab")
-    page.wait_for_function(f"Number(document.querySelector('#duration input[type=range]').value) === {seconds}")
+    has_it = f"Number(document.querySelector('#duration input[type=range]').value) === {seconds}"
+    while True:  # what is typed while gradio still builds the field is lost
+        page.fill("#duration input[type=number]", str(seconds))
+        page.press("#duration input[type=number]", "Tab")
+        page.wait_for_timeout(50)
+        if page.evaluate(has_it):
+            return
 
 
 def set_seed(page, text: str) -> None:
