@@ -101,7 +101,8 @@ def open_page(context_of, address):
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", note_request)
         page.goto(url or address)
-        page.wait_for_selector("#player .status")
+        for part in ("#player .status", "#examples button"):  # gradio builds one after the other
+            page.wait_for_selector(part)
         pages.append(page)
         return page
 
