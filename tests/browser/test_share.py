@@ -54,6 +54,16 @@ def test_a_link_makes_the_clip_again_after_a_restart_of_the_server(open_page, de
         restarted.close()
 
 
+def test_a_server_that_is_gone_is_said(open_page, models):
+    gone = build_demo(models)
+    serve(gone, server_name="127.0.0.1", quiet=True)
+    page = open_page(url=gone.local_url)
+    gone.close()
+    page.click("#generate-button")
+    page.locator("#player .status", has_text="The server cannot be reached.").wait_for()
+    assert page.inner_text("#player .clock") == ""
+
+
 def test_downloads_have_names_and_tags(open_page, tmp_path):
     page = open_page()
     open_settings(page)

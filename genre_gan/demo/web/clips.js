@@ -153,6 +153,8 @@ window.genreGan = (() => {
       head.removeAttribute('tabindex');
       Object.assign(head.querySelector('.toast-title-row'), { role: 'button', tabIndex: 0 }); // what is pressed on it bubbles up
     }
+    const messages = [...document.querySelectorAll('[data-testid=toast-text]')].map(({ textContent }) => textContent);
+    if (messages.some((text) => text.startsWith('Connection to the server was lost'))) events.dispatchEvent(new Event('lost'));
   }).observe(document.documentElement, { childList: true, subtree: true });
 
   // gradio's recorder says nothing where there is no microphone

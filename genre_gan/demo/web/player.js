@@ -214,6 +214,8 @@ events.addEventListener('clip', ({ detail }) => {
   keepTake(detail);
   if (detail === shown) update();
 });
+// gradio says so, but ends nothing that was asked for
+events.addEventListener('lost', () => job?.isRunning && end('The server cannot be reached.'));
 // another sound of the page begins
 events.addEventListener('playing', ({ detail }) => detail !== audio && hush());
 
