@@ -61,7 +61,8 @@ def perform(models: Models, wanted: Sequence[Wanted], visit: Visit, plays: bool 
     """Make clips one after the other; what the player needs after each piece, and how it ended.
 
     The lists of clips and of their pieces grow: a page that draws two answers at once misses nothing. Gradio sends what is new in
-    them, and the last answer whole once more: so the end is another property of the player, beside the music and not with it.
+    them, and the last answer whole once more: so the end is another property of the player, beside the music and not with it. It
+    also has the server forget the music, some MB, which gradio keeps for as long as it is the player's last value.
 
     Args:
         wanted: at least one clip.

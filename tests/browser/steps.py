@@ -3,10 +3,13 @@
 import importlib.util
 import io
 import os
+import time
 from functools import cache
 from pathlib import Path
 
 from PIL import Image
+
+from tests.browser.conftest import PATIENCE_MS
 
 IS_PLAYING = """() => {
   const audio = document.querySelector('#player audio');
@@ -61,12 +64,12 @@ def blend_with_metal(page) -> None:
 
 def set_length(page, seconds: float) -> None:
     has_it = f"Number(document.querySelector('#duration input[type=range]').value) === {seconds}"
-    while True:  # what is typed while gradio still builds the field is lost
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while not page.evaluate(has_it):  # what is typed while gradio still builds the field is lost
+        assert time.monotonic() < deadline, f"the length does not become {seconds} s"
         page.fill("#duration input[type=number]", str(seconds))
         page.press("#duration input[type=number]", "Tab")
         page.wait_for_timeout(50)
-        if page.evaluate(has_it):
-            return
 
 
 def set_seed(page, text: str) -> None:
