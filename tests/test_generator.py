@@ -16,6 +16,7 @@ from genre_gan.models.generator import (
     SpectralGANConfig,
     SpectralGenerator,
 )
+from genre_gan.models.layers import EqualConv2d
 
 TINY = SpectralGANConfig(genres=("blues", "jazz", "rock"), n_coefficients=4, n_rows=8, widths=(8, 8, 6), style_dim=8, noise_dim=2)
 
@@ -130,3 +131,14 @@ def test_a_pulse_that_begins_later_goes_on_as_the_first_one_does():
     whole = pulse.phases((1.0, 4.0), 0, 40, 10.0)
     later = pulse.later(torch.tensor([1.5, 1.5])).phases((1.0, 4.0), 0, 25, 10.0)
     torch.testing.assert_close(later, whole[..., 15:], atol=1e-4, rtol=0)
+
+
+def test_a_layer_over_single_places_has_second_derivatives_in_bfloat16_at_any_batch_size():
+    layer, x = EqualConv2d(32, 64, (1, 1)), torch.randn(64, 32, 32, 24, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x).float()
+    (gradient,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    gradient.square().sum().backward()  # as a convolution on some processors this ended Python by a division by zero
+    assert layer.weight.grad is not None and bool(layer.weight.grad.isfinite().all())
+    expected = torch.nn.functional.conv2d(x, layer.weight * layer.scale, layer.bias)
+    assert torch.allclose(layer(x), expected, atol=1e-4)

@@ -42,7 +42,10 @@ class EqualConv2d(nn.Module):
         self.padding = (kernel_size[0] // 2, kernel_size[1] // 2 if pad_frames else 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
+        weight = self.weight * self.scale
+        if weight.shape[2:] == (1, 1):  # a product: oneDNN divides by zero in a second derivative, in bfloat16, of some sizes
+            return F.linear(x.movedim(1, 3), weight[:, :, 0, 0], self.bias).movedim(3, 1)
+        return F.conv2d(x, weight, self.bias, padding=self.padding)
 
 
 class StyleConv2d(nn.Module):
