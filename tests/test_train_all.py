@@ -11,13 +11,16 @@ SCRIPTS = sorted(path.stem for path in Path(train_all.__file__).parent.glob("*.p
 
 
 def test_every_command_is_one_that_its_script_takes(tmp_path, capsys):
-    args = train_all.parse_args(["--data", "music", "--output-dir", str(tmp_path)])
+    strange = ["--extra-data", "more", "--not-music", "rooms", "--not-music", "speech"]
+    args = train_all.parse_args(["--data", "music", *strange, "--output-dir", str(tmp_path)])
     made = train_all.commands(args)
     assert list(made) == ["mel", "fcn", "cnn", "classifier"]
     for name, (script, *arguments) in made.items():
         parsed = importlib.import_module(f"training.{script.removesuffix('.py')}").parse_args(arguments)
         assert parsed.output_dir == tmp_path / name and parsed.resume and parsed.data == ["music"]
     assert importlib.import_module("training.train_cgan").parse_args(made["mel"][1:]).max_steps == train_all.STEPS["mel"]
+    classifier = importlib.import_module("training.train_lstm").parse_args(made["classifier"][1:])
+    assert classifier.extra_data == ["more"] and list(map(str, classifier.not_music)) == ["rooms", "speech"]
     train_all.main(["--show", "--output-dir", str(tmp_path)])
     assert len(capsys.readouterr().out.splitlines()) == len(made) and not any(tmp_path.iterdir())
 

@@ -2,6 +2,8 @@
 
     python training/train_all.py --data path/to/genres --output-dir runs
     python training/train_all.py --data path/to/genres --output-dir runs --processes 2 --install
+    python training/train_all.py --data path/to/gtzan --data path/to/mer4q --extra-data path/to/emotify \\
+        --not-music path/to/recordings --output-dir runs
 
 Given again it goes on where it stopped. `--install` puts the weights into the package. `--show` prints the commands alone.
 """
@@ -28,6 +30,8 @@ STEPS = {"mel": 30_000, "fcn": 600, "cnn": 400}
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", action="append", metavar="SOURCE", help=f"as in each script (default: {DEFAULT_DATASET})")
+    parser.add_argument("--extra-data", action="append", default=[], metavar="SOURCE", help="for the classifier")
+    parser.add_argument("--not-music", action="append", default=[], metavar="FOLDER", help="for the classifier too")
     parser.add_argument("--output-dir", type=Path, default=Path("runs"),
                         help="a folder below for each model (default: %(default)s)")
     parser.add_argument("--processes", type=positive_int, default=1, help="of each training (default: %(default)s)")
@@ -40,11 +44,13 @@ def commands(args: argparse.Namespace) -> dict[str, list[str]]:
     """The script and its arguments for each model, in an order in which each finds what it needs."""
     runs = args.output_dir
     data = [word for source in args.data or [DEFAULT_DATASET] for word in ("--data", source)] + ["--genres", *GENRES]
+    strange = [word for source in args.extra_data for word in ("--extra-data", source)]
+    strange += [word for folder in args.not_music for word in ("--not-music", folder)]
     ready = {
         "mel": ["train_cgan.py", "--split", "artist", "--mixed-precision", "bf16", "--epochs", "100000"],
         "fcn": ["train_cgan.py", "--model", "fcn", "--epochs", "100000"],
         "cnn": ["train_cgan.py", "--model", "cnn", "--epochs", "100000"],
-        "classifier": ["train_lstm.py", "--preset", "shipped"],
+        "classifier": ["train_lstm.py", "--preset", "shipped", *strange],
     }
     made = {}
     for name, (script, *options) in ready.items():
