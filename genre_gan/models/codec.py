@@ -213,12 +213,14 @@ class Codec(PretrainedModel):
     def _find_phases(self, magnitude: Tensor, cycles: Tensor) -> Tensor:
         """Samples Tensor[B x (N-1)*hop_length] with these magnitudes."""
         # neighbouring bins of one peak have opposite signs
-        spectrum, before = torch.polar(magnitude, (cycles + 0.5 * (self.bins % 2)).mul_(2.0 * torch.pi)), None
+        angle, before = (cycles + 0.5 * (self.bins % 2)).mul_(2.0 * torch.pi), None
+        spectrum = torch.complex(magnitude * angle.cos(), magnitude * angle.sin())  # twice as fast as `torch.polar`
         for _ in range(self.config.n_iterations):
             consistent = self._transform(self._inverse(spectrum))
             # fast Griffin-Lim: overshoot along the last change
-            ahead = consistent if before is None else torch.lerp(before, consistent, 1.0 + _MOMENTUM)
-            spectrum, before = ahead * (magnitude / ahead.abs().clamp_min_(1e-8)), consistent
+            ahead = consistent if before is None else consistent.add(consistent - before, alpha=_MOMENTUM)
+            power = ahead.real.square().addcmul_(ahead.imag, ahead.imag)  # twice as fast as `ahead.abs()`
+            spectrum, before = ahead * power.clamp_min_(1e-16).rsqrt_().mul_(magnitude), consistent
         return self._inverse(spectrum)
 
     def _inverse(self, spectrum: Tensor) -> Tensor:
