@@ -21,12 +21,13 @@ HIGH_PASS_HZ = 20.0  # what lies below takes room and is not heard
 LIMITER_REACH_S = 0.01
 _LIMIT = 10 ** ((MAX_PEAK_DB - 0.3) / 20)  # four-fold oversampling misses up to a few tenths of a dB
 _ABSOLUTE_GATE_LUFS, _RELATIVE_GATE_DB = -70.0, -10.0
+_MAX_STEP = 24  # samples that are taken together where the limiter's effect is predicted, about 1 ms
 _TAPS = 20  # of the interpolation between samples
 
 
 def integrated_lufs(samples: np.ndarray, sample_rate_hz: int) -> float:
     """Gated loudness of a whole sound of at least 0.4 s in LUFS; minus infinity where it is silent."""
-    return _gated_lufs(_hop_powers(_k_weighting(sample_rate_hz)(samples), round(HOP_S * sample_rate_hz)))
+    return _gated_lufs(_mean_squares(_k_weighting(sample_rate_hz)(samples), round(HOP_S * sample_rate_hz)))
 
 
 def true_peak_db(samples: np.ndarray) -> float:
@@ -134,23 +135,29 @@ class Limiter:
         middle = samples[self.delay : -self.delay]
         return middle if peaks.max() <= _LIMIT else middle * self.find_gain(peaks)[self.delay : -self.delay]
 
-    def find_gain(self, peaks: np.ndarray) -> np.ndarray:
-        """The gain for samples at and around which the sound is of size `peaks` [shape=(n,)]."""
+    def find_gain(self, peaks: np.ndarray, step: int = 1) -> np.ndarray:
+        """The gain for each `step` samples at and around which the sound is of size `peaks` [shape=(n,)]."""
         from scipy.ndimage import minimum_filter1d, uniform_filter1d
 
-        gain = minimum_filter1d(_LIMIT / np.maximum(peaks, _LIMIT), 2 * self._reach + 1)
+        reach = self._reach // step
+        gain = minimum_filter1d(_LIMIT / np.maximum(peaks, _LIMIT), 2 * reach + 1)
         for _ in range(2):
-            gain = uniform_filter1d(gain, self._reach + 1 - self._reach % 2)
+            gain = uniform_filter1d(gain, reach + 1 - reach % 2)
         return gain
 
 
 class _Segment:
-    """A stretch of sound whose loudness is predicted for any gain, limiter included, before that gain is applied."""
+    """A stretch of sound whose loudness is predicted for any gain, limiter included, before that gain is applied.
+
+    The limiter's gain moves slowly: it may as well come after the weighting, and be the same for a few samples.
+    """
 
     def __init__(self, samples: np.ndarray, weighted: np.ndarray, hop: int, limiter: Limiter):
-        self._sizes, self._weighted = np.abs(samples), weighted
-        self._hop, self._limiter = hop, limiter
-        self._largest, self._plain_powers = self._sizes.max(), _hop_powers(weighted, hop)
+        self._limiter, self._step = limiter, max(n for n in range(1, _MAX_STEP + 1) if hop % n == 0)
+        n_whole, self._shape = len(samples) // hop * hop, (-1, hop // self._step)
+        self._peaks = np.abs(samples[:n_whole]).reshape(-1, self._step).max(1)
+        self._powers = _mean_squares(weighted[:n_whole], self._step)
+        self._largest, self._plain_powers = self._peaks.max(initial=0.0), self._powers.reshape(self._shape).mean(1)
         self.plain_lufs = _gated_lufs(self._plain_powers)
 
     def powers(self, gain_db: float) -> np.ndarray:
@@ -158,8 +165,8 @@ class _Segment:
         gain = 10 ** (gain_db / 20)
         if self._largest * gain <= _LIMIT:
             return self._plain_powers * gain**2
-        # the limiter's gain moves slowly: it may as well come after the weighting
-        return _hop_powers(self._weighted * gain * self._limiter.find_gain(self._sizes * gain), self._hop)
+        gains = gain * self._limiter.find_gain(self._peaks * gain, self._step)
+        return (self._powers * gains**2).reshape(self._shape).mean(1)
 
     def level(self) -> float:
         """The gain that brings the segment to the target; 0 where it is silent."""
@@ -225,10 +232,10 @@ def _high_pass(sample_rate_hz: int) -> np.ndarray:
     return np.concatenate([[1.0, -2.0, 1.0], denominator / denominator[0]])
 
 
-def _hop_powers(weighted: np.ndarray, hop: int) -> np.ndarray:
-    """Mean square of each whole hop."""
-    hops = weighted[: len(weighted) // hop * hop].reshape(-1, hop)
-    return np.einsum("ij,ij->i", hops, hops) / hop
+def _mean_squares(samples: np.ndarray, n: int) -> np.ndarray:
+    """The mean square of each whole `n` samples."""
+    parts = samples[: len(samples) // n * n].reshape(-1, n)
+    return np.einsum("ij,ij->i", parts, parts) / n
 
 
 def _gated_lufs(powers: np.ndarray) -> float:
