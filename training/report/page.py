@@ -15,7 +15,6 @@ from genre_gan.markdown import table
 from training.report.figures import Results, write_figures
 from training.report.rows import GAN_EPOCHS, GROUPS, PROTOCOLS, ROWS, Row
 
-EARLIER = "report_earlier.md"
 HEADING = f"""# The report's experiments, repeated
 
     python training/reproduce.py --data path/to/gtzan
@@ -39,8 +38,6 @@ def write_page(folder: Path, results: Sequence[dict[str, Any]]) -> Path:
     classifiers = longest((result for result in results if "row" in result), "row")
     gans = longest((result for result in results if "generator" in result), "generator")
     parts = [HEADING]
-    if (folder / EARLIER).exists():
-        parts.append(f"What is not repeated yet stands in [{EARLIER}]({EARLIER}), as an earlier version made it.")
     for group, title in GROUPS.items():
         rows = [row for row in ROWS if row.group == group and any((row.name, protocol) in classifiers for protocol in PROTOCOLS)]
         if rows:
