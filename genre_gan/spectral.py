@@ -14,7 +14,7 @@ from torch import Tensor
 
 from genre_gan.genres import genre_weights
 from genre_gan.models.codec import Codec
-from genre_gan.models.generator import MAX_TEMPO_BPM, MIN_TEMPO_BPM, Pulse, SpectralGenerator
+from genre_gan.models.generator import MAX_TEMPO_BPM, MIN_TEMPO_BPM, N_TURNED, Pulse, SpectralGenerator
 from genre_gan.pretrained import ModelError
 from genre_gan.recipe import KEYS, Recipe
 
@@ -105,12 +105,13 @@ class SpectralModel:
             torch.from_numpy(recipe.noise(4 + level).draw(last - first, config.level_rows(level), config.noise_dim))[None]
             for level, (first, last) in enumerate(whole)
         ]
+        bars = torch.from_numpy(recipe.noise(2, 1).draw(config.n_bars(n_frames), N_TURNED, 2))[None].to(self.device)
         start, length = 0, _FIRST_FRAMES + config.stride * math.ceil(self.codec.margin / config.stride)
         while start < n_frames:
             stop = min(start + length, n_frames)
             spans = zip(grid, whole, config.spans(start, stop), strict=True)
             part = [values[:, first - begin : last - begin].to(self.device) for values, (begin, _), (first, last) in spans]
-            yield self.generator.synthesize(part, mapped, pulse, start)
+            yield self.generator.synthesize(part, bars, mapped, pulse, start)
             start, length = stop, _MORE_FRAMES
 
     def _weights(self, recipe: Recipe) -> Tensor:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from genre_gan.models.generator import (
+    N_TURNED,
     N_KEYS,
     N_QUANTILES,
     ClipNoise,
@@ -33,7 +34,7 @@ def generator() -> SpectralGenerator:
 def draw(n_clips: int, start: int, stop: int) -> ClipNoise:
     spans = enumerate(TINY.spans(start, stop))
     grid = [torch.randn(n_clips, last - first, TINY.level_rows(level), TINY.noise_dim) for level, (first, last) in spans]
-    return ClipNoise(torch.randn(n_clips, TINY.style_dim), grid)
+    return ClipNoise(torch.randn(n_clips, TINY.style_dim), torch.randn(n_clips, TINY.n_bars(stop), N_TURNED, 2), grid)
 
 
 def conditions(n_clips: int, genre: int = 0, key: int = 3, tempo_bpm: float = 100.0):
@@ -50,7 +51,7 @@ def test_pieces_are_exactly_those_of_the_whole(generator):
     for start, stop in ((0, 4), (4, 28), (28, 64)):
         spans = zip(noise.grid, whole_spans, TINY.spans(start, stop), strict=True)
         grid = [values[:, first - begin : last - begin] for values, (begin, _), (first, last) in spans]
-        parts.append(generator(ClipNoise(noise.style, grid), *conditions(2), start))
+        parts.append(generator(noise._replace(grid=grid), *conditions(2), start))
     torch.testing.assert_close(torch.cat(parts, 3), whole, atol=1e-5, rtol=1e-4)
 
 

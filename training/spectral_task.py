@@ -29,6 +29,7 @@ from genre_gan.models.codec import CENTRE_DB, FLOOR_DB, UNIT_DB, Codec
 from genre_gan.models.generator import (
     N_KEYS,
     N_QUANTILES,
+    N_TURNED,
     UNKNOWN_KEY,
     ClipNoise,
     LatentDiscriminator,
@@ -157,7 +158,8 @@ class SpectralGANTask(Task):
         weights = F.one_hot(conditions.genre_ids, len(config.genres)).float()
         spans = enumerate(config.spans(0, self.n_long))
         grid = [batch.randn(last - first, config.level_rows(i), config.noise_dim, draw=10 + i) for i, (first, last) in spans]
-        noise = ClipNoise(batch.randn(config.style_dim, draw=3), grid)
+        bars = batch.randn(config.n_bars(self.n_long), N_TURNED, 2, draw=4)
+        noise = ClipNoise(batch.randn(config.style_dim, draw=3), bars, grid)
         return self.generator(noise, weights, conditions.key_ids, conditions.pulse).float()
 
     def _train_discriminator(self, batch: Batch, real: list[View], fake: list[View], penalize: bool) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ from genre_gan.models.layers import GAIN, EqualConv2d, EqualLinear, RowMixer, St
 from genre_gan.pretrained import PretrainedModel
 
 CYCLE_BEATS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # lengths of the cycles whose phases G is told
+BAR_BEATS, N_TURNED = 4.0, 2  # in each bar, so many of the longest cycles begin anew, at random
 HEARD_CYCLES = (0.5, 1.0)  # and D: a beat tracker knows no bars
 MIN_TEMPO_BPM, MAX_TEMPO_BPM = 60.0, 180.0
 N_KEYS = 24  # twelve major, then twelve minor, each from C upwards
@@ -92,16 +93,28 @@ class SpectralGANConfig:
     def level_rows(self, level: int) -> int:
         return self.n_rows >> (self.n_levels - 1 - level)
 
+    @property
+    def lead_s(self) -> float:
+        """How long before a clip its earliest noise begins."""
+        return -self.spans(0, self.stride)[0][0] * self.stride / self.latent_rate_hz
+
+    def n_bars(self, n_frames: int) -> int:
+        """How many bars latents of so many frames depend on, at the fastest tempo."""
+        return math.ceil((n_frames / self.latent_rate_hz + 3 * self.lead_s) * MAX_TEMPO_BPM / 60.0 / BAR_BEATS) + 1
+
 
 class ClipNoise(NamedTuple):
     """All that is random in a clip, normally distributed.
 
     Attributes:
         style: Tensor[B x style_dim].
+        bars: Tensor[B x n_bars x N_TURNED x 2], of which only directions matter: where in its longest cycles each bar is. The
+            first one is that of the earliest noise.
         grid: for each level, from the coarsest, Tensor[B x T_level x R_level x noise_dim]; see `SpectralGANConfig.spans`.
     """
 
     style: Tensor
+    bars: Tensor
     grid: list[Tensor]
 
 
@@ -115,17 +128,34 @@ class Pulse(NamedTuple):
         """The same pulse as a clip has it that begins by so many seconds (B,) later."""
         return Pulse(self.tempo_bpm, self.beat + self.tempo_bpm / 60.0 * by_s)
 
+    def beats(self, first: int, last: int, rate_hz: float) -> Tensor:
+        """The beat at each frame from `first` up to `last`, Tensor[B x (last - first)]."""
+        time_s = (torch.arange(first, last, device=self.beat.device) + 0.5) / rate_hz
+        return self.beat[:, None] + self.tempo_bpm[:, None] / 60.0 * time_s
+
     def phases(self, cycles: tuple[float, ...], first: int, last: int, rate_hz: float) -> Tensor:
         """Sines and cosines of the position in cycles of so many beats, in frames from `first` up to `last`.
 
         Tensor[B x 2*len(cycles) x (last - first)]. A cycle too quick for the frame rate at the fastest tempo is left at zero.
         """
-        time_s = (torch.arange(first, last, device=self.beat.device) + 0.5) / rate_hz
-        beats = self.beat[:, None] + self.tempo_bpm[:, None] / 60.0 * time_s  # (B, T)
+        beats = self.beats(first, last, rate_hz)
         lengths = torch.tensor(cycles, device=beats.device)
         angle = 2 * math.pi * beats[:, None] / lengths[:, None]  # (B, n_cycles, T)
         audible = (MAX_TEMPO_BPM / 60.0 / lengths <= rate_hz / 2).to(angle.dtype)[:, None]
         return torch.cat([angle.sin() * audible, angle.cos() * audible], 1)
+
+    def turned_phases(self, bars: Tensor, lead_s: float, first: int, last: int, rate_hz: float) -> Tensor:
+        """`phases` of `CYCLE_BEATS`, of which each bar turns the longest ones by an angle of its own.
+
+        The first of `bars` Tensor[B x n_bars x N_TURNED x 2] is that in which the clip's first beat is, `lead_s` seconds before.
+        """
+        sine, cosine = self.phases(CYCLE_BEATS, first, last, rate_hz).chunk(2, 1)  # (B, n_cycles, T) each
+        begin = torch.floor((self.beat - self.tempo_bpm / 60.0 * lead_s) / BAR_BEATS)
+        number = (torch.floor(self.beats(first, last, rate_hz) / BAR_BEATS) - begin[:, None]).long()  # (B, T)
+        rows = torch.arange(len(bars), device=bars.device)[:, None]
+        x, y = F.normalize(bars, dim=3)[rows, number].permute(3, 0, 2, 1)  # (B, N_TURNED, T) each
+        steady, s, c = slice(0, -N_TURNED), sine[:, -N_TURNED:], cosine[:, -N_TURNED:]
+        return torch.cat([sine[:, steady], s * x + c * y, cosine[:, steady], c * x - s * y], 1)
 
 
 class SpectralGenerator(PretrainedModel):
@@ -176,16 +206,17 @@ class SpectralGenerator(PretrainedModel):
 
         `noise` holds the frames that `config.spans(start, start + T)` asks for.
         """
-        return self.synthesize(noise.grid, self.map_style(noise.style, weights, key_ids), pulse, start)
+        return self.synthesize(noise.grid, noise.bars, self.map_style(noise.style, weights, key_ids), pulse, start)
 
-    def synthesize(self, grid: list[Tensor], mapped: Tensor, pulse: Pulse, start: int = 0) -> Tensor:
+    def synthesize(self, grid: list[Tensor], bars: Tensor, mapped: Tensor, pulse: Pulse, start: int = 0) -> Tensor:
         """The same from mapped styles, so that they can be moved first."""
         n_frames = grid[-1].shape[1] - 2 * self.config.n_layers * (self.config.kernel_frames(self.config.n_levels - 1) // 2)
         x, before = None, 0
         spans = self.config.spans(start, start + n_frames)
         for level, (layers, values, (first, last)) in enumerate(zip(self.levels, grid, spans, strict=True)):
             rate_hz = self.config.latent_rate_hz / 2 ** (self.config.n_levels - 1 - level)
-            x = layers(x, first - 2 * before, values, pulse.phases(CYCLE_BEATS, first, last, rate_hz), mapped)
+            phases = pulse.turned_phases(bars, self.config.lead_s, first, last, rate_hz)
+            x = layers(x, first - 2 * before, values, phases, mapped)
             before = first + self.config.n_layers * (self.config.kernel_frames(level) // 2)
         return self.output(x, mapped)
 
