@@ -18,6 +18,7 @@ from genre_gan.genres import genre_weights
 from genre_gan.hub import load_model, packaged_weights
 from genre_gan.loudness import Leveler, level_loop
 from genre_gan.recipe import (
+    BEATS_PER_BAR,
     MAX_DURATION_S,
     MIN_DURATION_S,
     Recipe,
@@ -31,7 +32,6 @@ from genre_gan.waveform import WaveformModel
 
 LOOP_CROSSFADE_S = 0.25
 FADE_IN_S, FADE_OUT_S, FADE_OUT_SHARE = 0.02, 0.3, 0.05  # the shorter of the two counts at the end
-BEATS_PER_BAR = 4
 
 
 class GeneratorModel(Protocol):
@@ -283,8 +283,7 @@ class GenreGenerator:
         tempo_bpm = self.model.tempo_bpm(recipe)
         if tempo_bpm is None:
             return recipe.duration_s
-        bar_s = BEATS_PER_BAR * 60.0 / tempo_bpm
-        return bar_s * max(1, min(round(recipe.duration_s / bar_s), int(MAX_DURATION_S / bar_s)))
+        return recipe.loop_bars(tempo_bpm) * BEATS_PER_BAR * 60.0 / tempo_bpm
 
 
 def _recipe_of(clip: Clip | Recipe) -> Recipe:

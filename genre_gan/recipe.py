@@ -18,6 +18,7 @@ MIN_DURATION_S = 1.0
 MAX_DURATION_S = 120.0
 MAX_VARIATION = 1.5
 MAX_SEED = 2**63 - 1
+BEATS_PER_BAR = 4
 TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 KEYS = tuple(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in TONICS)
 _OTHER_SPELLINGS = {"DB": "C#", "D#": "Eb", "GB": "F#", "G#": "Ab", "A#": "Bb"}
@@ -130,6 +131,11 @@ class Recipe:
     def varied(self, amount: float, seed: int | None = None) -> Recipe:
         """The recipe of a clip near this one: with `amount` 0 the same, with 1 another one of its genre; `seed` says where to."""
         return replace(self, steps=(*self.steps, VariationStep(amount, draw_seed() if seed is None else seed)))
+
+    def loop_bars(self, tempo_bpm: float) -> int:
+        """How many whole bars a loop of about this length has at that tempo."""
+        bar_s = BEATS_PER_BAR * 60.0 / tempo_bpm
+        return max(1, min(round(self.duration_s / bar_s), int(MAX_DURATION_S / bar_s)))
 
     def noise(self, *stream: int) -> Noise:
         """Random numbers of this recipe; each `stream` of whole numbers has its own."""

@@ -16,11 +16,10 @@ from genre_gan.genres import genre_weights
 from genre_gan.models.codec import Codec
 from genre_gan.models.generator import MAX_TEMPO_BPM, MIN_TEMPO_BPM, N_TURNED, Pulse, SpectralGenerator
 from genre_gan.pretrained import ModelError
-from genre_gan.recipe import KEYS, Recipe
+from genre_gan.recipe import BEATS_PER_BAR, KEYS, Recipe
 
 _FIRST_FRAMES, _MORE_FRAMES = 16, 112  # latent frames made at a time: 1.5 s, so that playing starts at once, then 10.4 s
 _N_STYLES = 256  # from which the mean style of a genre is taken
-_BEATS = 8.0  # of the longest cycle that the generator knows
 
 
 @dataclass
@@ -99,13 +98,16 @@ class SpectralModel:
         """Consecutive parts Tensor[1 x C x R x T], `n_frames` in all. More of them begin as fewer do."""
         config = self.generator.config
         mapped = self._map_style(recipe)
-        pulse = Pulse(self._tempo_bpm(recipe), _BEATS * self._uniform(recipe, 2))
+        pulse = Pulse(self._tempo_bpm(recipe), BEATS_PER_BAR * self._uniform(recipe, 2))
         whole = config.spans(0, -(-n_frames // config.stride) * config.stride)
         grid = [
             torch.from_numpy(recipe.noise(4 + level).draw(last - first, config.level_rows(level), config.noise_dim))[None]
             for level, (first, last) in enumerate(whole)
         ]
-        bars = torch.from_numpy(recipe.noise(2, 1).draw(config.n_bars(n_frames), N_TURNED, 2))[None].to(self.device)
+        n_bars = config.n_bars(n_frames)
+        bars = torch.from_numpy(recipe.noise(2, 1).draw(n_bars, N_TURNED, 2))[None].to(self.device)
+        if recipe.loop:  # what follows the last bar is the first one
+            bars = bars[:, torch.arange(n_bars) % recipe.loop_bars(self.tempo_bpm(recipe))]
         start, length = 0, _FIRST_FRAMES + config.stride * math.ceil(self.codec.margin / config.stride)
         while start < n_frames:
             stop = min(start + length, n_frames)

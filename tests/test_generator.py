@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from genre_gan.models.generator import (
-    N_TURNED,
+    CYCLE_BEATS,
+    MAX_TEMPO_BPM,
     N_KEYS,
     N_QUANTILES,
+    N_TURNED,
     ClipNoise,
     LatentDiscriminator,
     Pulse,
@@ -86,6 +88,21 @@ def test_phases_turn_with_the_tempo_and_leave_out_what_is_too_quick():
     assert float(sine[0]) == pytest.approx(math.sin(2 * math.pi * 0.1), abs=1e-5)
     torch.testing.assert_close(sine.square() + cosine.square(), torch.ones(20))
     assert not pulse.phases((0.125,), 0, 20, 10.0).any()
+
+
+def test_the_longest_cycles_begin_anew_in_each_bar():
+    pulse = Pulse(torch.tensor([MAX_TEMPO_BPM]), torch.tensor([1.0]))  # three beats a second: a bar has 40 frames
+    first, last = -math.floor(30 * TINY.lead_s), 300
+    bars = torch.randn(1, TINY.n_bars(round(last / 30 * TINY.latent_rate_hz)), N_TURNED, 2)
+    turned = pulse.turned_phases(bars, TINY.lead_s, first, last, 30.0)[0].unflatten(0, (2, -1))
+    steady = pulse.phases(CYCLE_BEATS, first, last, 30.0)[0].unflatten(0, (2, -1))
+    assert torch.equal(turned[:, :-N_TURNED], steady[:, :-N_TURNED])
+    torch.testing.assert_close(turned.square().sum(0)[-N_TURNED:], torch.ones(N_TURNED, last - first))
+    bar, following = (turned[:, -N_TURNED:, start - first :][..., :40] for start in (30, 70))  # the beats 4 to 8, and 8 to 12
+    assert (bar - following).abs().amax() > 0.1
+    for part in (bar, following):  # in a bar they go on as ever
+        angle = torch.atan2(part[0], part[1]).diff() % (2 * math.pi)
+        torch.testing.assert_close(angle, torch.tensor([[0.1 / 4], [0.1 / 8]]).expand(2, 39) * 2 * math.pi, atol=1e-4, rtol=0)
 
 
 def test_tempos_and_keys_are_drawn_as_the_genres_have_them(generator):

@@ -64,6 +64,17 @@ def test_latents_come_in_parts_that_depend_on_the_recipe_alone(monkeypatch):
     assert torch.allclose(latents_of(model, recipe, 61), whole[..., :61], atol=1e-5)
 
 
+def test_a_loop_ends_with_the_bar_that_leads_to_its_first(monkeypatch):
+    model, given = tiny_spectral_model(), []
+    monkeypatch.setattr(model.generator, "synthesize", lambda grid, bars, mapped, pulse, start: given.append(bars) or grid[-1])
+    for loop in (True, False):
+        three_bars = Recipe({"blues": 1.0}, 5, 6.0, tempo_bpm=120.0, loop=loop, model="mel")
+        next(model.latents(three_bars, 65))
+    looped, free = given
+    assert torch.equal(looped[:, :3], free[:, :3]) and torch.equal(looped[:, 3:], looped[:, :-3])
+    assert not torch.isclose(free[:, 3:], free[:, :-3]).any()
+
+
 def test_without_variation_the_style_is_the_same_for_all_seeds():
     model = tiny_spectral_model()
     recipes = [recipe_of("blues", seed, variation=v, key="C major") for seed, v in ((1, 0.0), (2, 0.0), (1, 1.0), (2, 1.0))]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from genre_gan.data.latents import LatentStore
 from genre_gan.models.layers import GROUP_ROWS
+from genre_gan.recipe import BEATS_PER_BAR
 from training.batches import Rows
 
 
@@ -43,7 +44,7 @@ class PairedCrops:
         for length in self.lengths:
             tracks = np.array([self._draw(rng, self._members[length][genre]) for genre in genres])
             picks += [tracks, rng.integers(0, self.store.n_frames[tracks] - length + 1)]
-        return np.stack([*picks, rng.integers(0, 8, self.n_rows)], 1)
+        return np.stack([*picks, rng.integers(0, BEATS_PER_BAR, self.n_rows)], 1)
 
     def crops(self, genre: int, length: int, n_crops: int) -> Tensor:
         """Latents of some crops of one genre, Tensor[n_crops x T x F], of one of both lengths, drawn as for training."""

@@ -23,9 +23,10 @@ from torch.nn import functional as F
 from genre_gan.genres import GENRES
 from genre_gan.models.layers import GAIN, EqualConv2d, EqualLinear, RowMixer, StyleConv2d, group_deviation
 from genre_gan.pretrained import PretrainedModel
+from genre_gan.recipe import BEATS_PER_BAR
 
 CYCLE_BEATS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # lengths of the cycles whose phases G is told
-BAR_BEATS, N_TURNED = 4.0, 2  # in each bar, so many of the longest cycles begin anew, at random
+N_TURNED = 2  # so many of the longest cycles begin anew in each bar, at random
 HEARD_CYCLES = (0.5, 1.0)  # and D: a beat tracker knows no bars
 MIN_TEMPO_BPM, MAX_TEMPO_BPM = 60.0, 180.0
 N_KEYS = 24  # twelve major, then twelve minor, each from C upwards
@@ -100,7 +101,7 @@ class SpectralGANConfig:
 
     def n_bars(self, n_frames: int) -> int:
         """How many bars latents of so many frames depend on, at the fastest tempo."""
-        return math.ceil((n_frames / self.latent_rate_hz + 3 * self.lead_s) * MAX_TEMPO_BPM / 60.0 / BAR_BEATS) + 1
+        return math.ceil((n_frames / self.latent_rate_hz + 3 * self.lead_s) * MAX_TEMPO_BPM / 60.0 / BEATS_PER_BAR) + 1
 
 
 class ClipNoise(NamedTuple):
@@ -119,7 +120,7 @@ class ClipNoise(NamedTuple):
 
 
 class Pulse(NamedTuple):
-    """Tempo (B,) in beats a minute, and the beat at which the clip begins (B,), from 0 to 8."""
+    """Tempo (B,) in beats a minute, and the beat of its bar at which the clip begins (B,), from 0 to 4."""
 
     tempo_bpm: Tensor
     beat: Tensor
@@ -138,24 +139,29 @@ class Pulse(NamedTuple):
 
         Tensor[B x 2*len(cycles) x (last - first)]. A cycle too quick for the frame rate at the fastest tempo is left at zero.
         """
-        beats = self.beats(first, last, rate_hz)
-        lengths = torch.tensor(cycles, device=beats.device)
-        angle = 2 * math.pi * beats[:, None] / lengths[:, None]  # (B, n_cycles, T)
-        audible = (MAX_TEMPO_BPM / 60.0 / lengths <= rate_hz / 2).to(angle.dtype)[:, None]
-        return torch.cat([angle.sin() * audible, angle.cos() * audible], 1)
+        return torch.cat(_circles(self.beats(first, last, rate_hz), cycles, rate_hz), 1)
 
     def turned_phases(self, bars: Tensor, lead_s: float, first: int, last: int, rate_hz: float) -> Tensor:
-        """`phases` of `CYCLE_BEATS`, of which each bar turns the longest ones by an angle of its own.
+        """`phases` of `CYCLE_BEATS`, of which each bar turns the longest ones by angles of its own.
 
-        The first of `bars` Tensor[B x n_bars x N_TURNED x 2] is that in which the clip's first beat is, `lead_s` seconds before.
+        The first of `bars` Tensor[B x n_bars x N_TURNED x 2] is the bar that is `lead_s` seconds before the clip.
         """
-        sine, cosine = self.phases(CYCLE_BEATS, first, last, rate_hz).chunk(2, 1)  # (B, n_cycles, T) each
-        begin = torch.floor((self.beat - self.tempo_bpm / 60.0 * lead_s) / BAR_BEATS)
-        number = (torch.floor(self.beats(first, last, rate_hz) / BAR_BEATS) - begin[:, None]).long()  # (B, T)
+        beats = self.beats(first, last, rate_hz)
+        begin = torch.floor((self.beat - self.tempo_bpm / 60.0 * lead_s) / BEATS_PER_BAR)
+        number = (torch.floor(beats / BEATS_PER_BAR) - begin[:, None]).long()  # (B, T)
         rows = torch.arange(len(bars), device=bars.device)[:, None]
         x, y = F.normalize(bars, dim=3)[rows, number].permute(3, 0, 2, 1)  # (B, N_TURNED, T) each
-        steady, s, c = slice(0, -N_TURNED), sine[:, -N_TURNED:], cosine[:, -N_TURNED:]
-        return torch.cat([sine[:, steady], s * x + c * y, cosine[:, steady], c * x - s * y], 1)
+        quick_sine, quick_cosine = _circles(beats, CYCLE_BEATS[:-N_TURNED], rate_hz)
+        sine, cosine = _circles(beats % BEATS_PER_BAR, CYCLE_BEATS[-N_TURNED:], rate_hz)
+        return torch.cat([quick_sine, sine * x + cosine * y, quick_cosine, cosine * x - sine * y], 1)
+
+
+def _circles(beats: Tensor, cycles: tuple[float, ...], rate_hz: float) -> tuple[Tensor, Tensor]:
+    """Sine and cosine, Tensor[B x n_cycles x T] each, of where beats Tensor[B x T] are in cycles; see `Pulse.phases`."""
+    lengths = torch.tensor(cycles, device=beats.device)
+    angle = 2 * math.pi * beats[:, None] / lengths[:, None]
+    audible = (MAX_TEMPO_BPM / 60.0 / lengths <= rate_hz / 2).to(angle.dtype)[:, None]
+    return angle.sin() * audible, angle.cos() * audible
 
 
 class SpectralGenerator(PretrainedModel):
