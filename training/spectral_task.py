@@ -8,8 +8,8 @@ cost less when they are small, and it repeats each bar, since no discriminator s
 coefficient, quick and slow, are held to what real clips have, as are how much clips differ and how much a clip repeats itself;
 and what the frozen network hears in clips of a genre is held to what it hears in real ones.
 
-Recordings of a low sample rate have nothing in the uppermost rows. A generator cannot be as silent as that, and a discriminator
-of latents would look at nothing else; so rows where a real crop is silent are hidden in it and in the generated crop beside it.
+Recordings of a low sample rate have nothing in the uppermost rows, to the last digit, and a discriminator of latents would look at
+nothing else. So what is generated is cut off at the codec's floor, as real music is, before anything looks at it.
 """
 
 from __future__ import annotations
@@ -72,11 +72,10 @@ class Conditions(NamedTuple):
 
 
 class View(NamedTuple):
-    """Crops Tensor[B x C x R x T] as the discriminator of latents sees them, what it is told, and which rows it sees, (B, R)."""
+    """Crops Tensor[B x C x R x T] as the discriminator of latents sees them, and what it is told."""
 
     latents: Tensor
     conditions: Conditions
-    audible: Tensor
 
 
 class SpectralGANTask(Task):
@@ -122,8 +121,8 @@ class SpectralGANTask(Task):
         for genre in range(len(self.config.genres)):
             crops = (self.source.crops(genre, length, n_crops) for length in (self.n_short, self.n_long))
             of_short, of_long = (self._grid(features).to(self.trainer.device) for features in crops)
-            short.append(_moments(_statistics(of_short), audible_rows(self.codec, of_short)))
-            slow.append(_moments(_statistics(_averages(of_long, SLOW_FRAMES)), audible_rows(self.codec, of_long)))
+            short.append(_moments(_statistics(of_short)))
+            slow.append(_moments(_statistics(_averages(of_long, SLOW_FRAMES))))
             repeats.append(repetition(of_long).mean(0))
         return _of_all_genres(short), _of_all_genres(slow), torch.stack(repeats)
 
@@ -139,9 +138,7 @@ class SpectralGANTask(Task):
         starts = (batch.rand(draw=2) * (self.n_long - self.n_short + 1)).long()
         cropped = _crop(fake, starts, self.n_short)
         later = of_long._replace(pulse=of_long.pulse.later(starts / self.config.latent_rate_hz))
-        shown = [audible_rows(self.codec, crop) for crop in (long, short)]
-        reals = [View(long, of_long, shown[0]), View(short, of_short, shown[1])]
-        fakes = [View(fake, of_long, shown[0]), View(cropped, later, shown[1])]
+        reals, fakes = [View(long, of_long), View(short, of_short)], [View(fake, of_long), View(cropped, later)]
         heard = self.listener(self._with_gain(cropped, batch, 30))
         values = self._train_discriminator(batch, reals, fakes, step % PENALTY_EVERY == 0)
         heard_real, projected_values = self._train_projected(batch, short, [layer.detach() for layer in heard])
@@ -160,7 +157,7 @@ class SpectralGANTask(Task):
         grid = [batch.randn(last - first, config.level_rows(i), config.noise_dim, draw=10 + i) for i, (first, last) in spans]
         bars = batch.randn(config.n_bars(self.n_long), N_TURNED, 2, draw=4)
         noise = ClipNoise(batch.randn(config.style_dim, draw=3), bars, grid)
-        return self.generator(noise, weights, conditions.key_ids, conditions.pulse).float()
+        return floored(self.codec, self.generator(noise, weights, conditions.key_ids, conditions.pulse).float())
 
     def _train_discriminator(self, batch: Batch, real: list[View], fake: list[View], penalize: bool) -> dict[str, Tensor]:
         real = self._augmented_views(real, batch, 40)
@@ -238,7 +235,7 @@ class SpectralGANTask(Task):
         seen = []
         for number, view in enumerate(views):
             latents = view.latents.detach() if detach else view.latents
-            seen.append(self._augmented(latents, batch, draw + 100 * number) * view.audible[:, None, :, None])
+            seen.append(self._augmented(latents, batch, draw + 100 * number))
         return [view._replace(latents=latents) for view, latents in zip(views, seen, strict=True)]
 
     def _with_gain(self, latents: Tensor, batch: Batch, draw: int) -> Tensor:
@@ -282,11 +279,14 @@ def repetition(latents: Tensor) -> Tensor:
     return 0.5 * (correlation[..., SLOW_FRAMES : 3 * n_frames // 4].square().mean(2) + 1e-6).log()
 
 
-def audible_rows(codec: Codec, latents: Tensor) -> Tensor:
-    """In which rows crops Tensor[B x C x R x T] are hardly ever at the codec's floor, in any band of the row, Tensor[B x R]."""
-    level_db = codec.decode_log_mel(latents) * UNIT_DB + CENTRE_DB  # (B, N, F)
-    silent = (level_db < FLOOR_DB + 2.0).float().mean(1)
-    return silent.unflatten(1, (latents.shape[2], -1)).amax(2) < 0.02
+def floored(codec: Codec, latents: Tensor) -> Tensor:
+    """Latents Tensor[B x C x R x T] of what is left of others at the codec's floor, where real music ends too.
+
+    Of the gradient of what is below it, a tenth passes, or nothing would call back a row that has fallen silent.
+    """
+    level, floor = codec.decode_log_mel(latents), (FLOOR_DB - CENTRE_DB) / UNIT_DB
+    leaky = torch.where(level < floor, 0.1 * level, level)
+    return codec.encode_log_mel(leaky + (level.clamp_min(floor) - leaky).detach())
 
 
 def _averages(latents: Tensor, n_frames: int) -> Tensor:
@@ -305,12 +305,10 @@ def _statistics(latents: Tensor) -> Tensor:
     return torch.stack([mean, 0.5 * (variance + 1e-4).log()], 1)
 
 
-def _moments(statistics: Tensor, audible: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean over a genre's crops of their statistics, Tensor[2 x C x R], and the variance, Tensor[2 x C], of audible rows."""
-    weights = torch.where(audible.any(0), audible, 1.0)  # where no crop has a sound, silence is the genre's
-    weights = (weights / weights.sum(0))[:, None, None]
-    mean = (statistics * weights).sum(0)
-    return mean, ((statistics - mean).square() * weights).sum(0).mean(2)
+def _moments(statistics: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean over a genre's crops of their statistics, Tensor[2 x C x R], and the variance, Tensor[2 x C]."""
+    variance, mean = torch.var_mean(statistics, 0, correction=0)
+    return mean, variance.mean(2)
 
 
 def _of_all_genres(moments: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
