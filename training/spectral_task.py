@@ -8,8 +8,8 @@ cost less when they are small, and it repeats each bar, since no discriminator s
 coefficient, quick and slow, are held to what real clips have, as are how much clips differ and how much a clip repeats itself;
 and what the frozen network hears in clips of a genre is held to what it hears in real ones.
 
-Recordings of a low sample rate have nothing in the uppermost rows, to the last digit, and a discriminator of latents would look at
-nothing else. So what is generated is cut off at the codec's floor, as real music is, before anything looks at it.
+Recordings of a low sample rate have nothing in the uppermost rows, to the last digit, and a discriminator of latents would look
+at nothing else. So what is generated is cut off at the codec's floor, as real music is, before anything looks at it.
 """
 
 from __future__ import annotations
@@ -232,11 +232,9 @@ class SpectralGANTask(Task):
         return torch.cat([discriminator(view.latents, *view.conditions).float() for view in views], 1)
 
     def _augmented_views(self, views: list[View], batch: Batch, draw: int, detach: bool = False) -> list[View]:
-        seen = []
-        for number, view in enumerate(views):
-            latents = view.latents.detach() if detach else view.latents
-            seen.append(self._augmented(latents, batch, draw + 100 * number))
-        return [view._replace(latents=latents) for view, latents in zip(views, seen, strict=True)]
+        latents = [view.latents.detach() if detach else view.latents for view in views]
+        seen = [self._augmented(each, batch, draw + 100 * number) for number, each in enumerate(latents)]
+        return [view._replace(latents=each) for view, each in zip(views, seen, strict=True)]
 
     def _with_gain(self, latents: Tensor, batch: Batch, draw: int) -> Tensor:
         return self._add_level(latents, GAIN_DB * batch.randn(1, draw=draw))
