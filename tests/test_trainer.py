@@ -26,7 +26,7 @@ from training.arguments import TrainingError
 from training.batches import Batch, Slices, load_features
 from training.checkpoints import checkpoints
 from training.gan import energy_distance, frozen, gradient_penalty
-from training.spectral_task import SpectralGANTask, floored, repetition
+from training.spectral_task import SpectralGANTask, floored
 from training.trainer import Trainer
 from training.waveform_task import WaveformGANTask
 
@@ -242,7 +242,6 @@ def test_a_step_of_mel_touches_no_other_device_than_its_own(words):
     batch = next(task.loader.batches(0))
     for network in (task.generator, task.discriminator, task.projected, task.listener):
         network.to("meta")
-    task.of_repetition = task.of_repetition.to("meta")
     task.of_short, task.of_slow = ([tensor.to("meta") for tensor in pair] for pair in (task.of_short, task.of_slow))
     values = task.train_step(Batch(*[tensor.to("meta") for tensor in batch]), 0)  # with penalty, listener and augmentation
     assert values and all(value.device.type == "meta" for value in values.values())
@@ -320,12 +319,6 @@ def test_the_energy_distance_is_zero_on_average_for_equal_distributions_and_push
     narrow = (0.5 * torch.randn(2000, 4, 3)).requires_grad_()
     energy_distance(narrow, torch.randn(2000, 4, 3)).backward()
     assert float((narrow.grad * narrow.detach()).sum()) < 0  # going down the gradient, points part
-
-
-def test_a_loop_repeats_itself_and_noise_does_not():
-    noise = torch.randn(2, 3, 16, 64, generator=torch.Generator().manual_seed(0))
-    loop = noise[..., :16].repeat(1, 1, 1, 4)
-    assert repetition(loop).min() > repetition(noise).max() + 1.0
 
 
 def test_what_is_generated_ends_at_the_floor_as_music_does():

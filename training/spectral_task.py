@@ -4,9 +4,8 @@ Two discriminators look at what G makes: one at latents, in crops of 7.4 s and o
 at the short crops through a frozen network that knows music (`genre_gan.models.projected`). Few data are stretched: tracks at
 several pitches, and on real and generated latents alike a random gain and tilt, noise and masked moments (Zhao et al.,
 "Differentiable augmentation for data-efficient GAN training", 2020). Left to both games alone, G plays too evenly: wrong details
-cost less when they are small, and it repeats each bar, since no discriminator sees many. So the mean and the movement of each
-coefficient, quick and slow, are held to what real clips have, as are how much clips differ and how much a clip repeats itself;
-and what the frozen network hears in clips of a genre is held to what it hears in real ones.
+cost less when they are small. So the mean and the movement of each coefficient, quick and slow, are held to what real clips have,
+as is how much clips differ; and what the frozen network hears in clips of a genre is held to what it hears in real ones.
 
 Recordings of a low sample rate have nothing in the uppermost rows, to the last digit, and a discriminator of latents would look
 at nothing else. So what is generated is cut off at the codec's floor, as real music is, before anything looks at it.
@@ -52,8 +51,7 @@ PENALTY_EVERY = 8
 EMA_DECAY = 0.998
 STATISTICS_WEIGHT = 2.0
 ENERGY_WEIGHT = 4.0
-REPETITION_WEIGHT = 5.0
-SLOW_FRAMES = 8  # whose averages tell how the music moves slowly; what comes back later than that is a repetition
+SLOW_FRAMES = 8  # whose averages tell how the music moves slowly
 HIDDEN_KEY_SHARE = 0.5  # of rows whose key G and D are not told
 GAIN_DB, TILT_DB, NOISE, MASK_SHARE = 2.4, 2.4, 0.05, 0.3
 
@@ -105,26 +103,22 @@ class SpectralGANTask(Task):
             discriminator,
             projected,
             torch.optim.Adam(generator.parameters(), args.learning_rate, betas=(0.0, 0.99), fused=True),
-            torch.optim.Adam(discriminator.parameters(), 2e-3, betas=(0.0, 0.99), fused=True),
-            torch.optim.Adam(projected.parameters(), 4e-4, betas=(0.0, 0.99), fused=True),
+            torch.optim.Adam(discriminator.parameters(), 2.0 * args.learning_rate, betas=(0.0, 0.99), fused=True),
+            torch.optim.Adam(projected.parameters(), 0.4 * args.learning_rate, betas=(0.0, 0.99), fused=True),
         )
         self.generator, self.discriminator, self.projected, self.optimizer_g, self.optimizer_d, self.optimizer_p = prepared
-        self.of_short, self.of_slow, self.of_repetition = self._measure_real()
+        self.of_short, self.of_slow = self._measure_real()
         self.loader = trainer.loader(self.source)
 
-    def _measure_real(self, n_crops: int = 100) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor]:
-        """What `_statistics_error` expects of short crops, and of averages over time in long ones; and each genre's `repetition`.
-
-        The last is Tensor[n_genres x C].
-        """
-        short, slow, repeats = [], [], []
+    def _measure_real(self, n_crops: int = 100) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """What `_statistics_error` expects of short crops, and of averages over time in long ones."""
+        short, slow = [], []
         for genre in range(len(self.config.genres)):
             crops = (self.source.crops(genre, length, n_crops) for length in (self.n_short, self.n_long))
             of_short, of_long = (self._grid(features).to(self.trainer.device) for features in crops)
             short.append(_moments(_statistics(of_short)))
             slow.append(_moments(_statistics(_averages(of_long, SLOW_FRAMES))))
-            repeats.append(repetition(of_long).mean(0))
-        return _of_all_genres(short), _of_all_genres(slow), torch.stack(repeats)
+        return _of_all_genres(short), _of_all_genres(slow)
 
     def _grid(self, features: Tensor) -> Tensor:
         """Latents Tensor[B x C x R x T] of features Tensor[B x T x F]."""
@@ -204,15 +198,14 @@ class SpectralGANTask(Task):
             apart = self._statistics_error(fakes[1].latents, batch.genre_ids, *self.of_short)
             apart = apart + self._statistics_error(_averages(fakes[0].latents, SLOW_FRAMES), batch.genre_ids, *self.of_slow)
             loss = F.softplus(-on_fake).mean() - self.trainer.args.projected * on_heard.mean()
-            repeats = (_grouped(repetition(fakes[0].latents) - self.of_repetition[batch.genre_ids]).mean(1)).square().mean()
-            loss = loss + STATISTICS_WEIGHT * apart + ENERGY_WEIGHT * energy + REPETITION_WEIGHT * repeats
+            loss = loss + STATISTICS_WEIGHT * apart + ENERGY_WEIGHT * energy
             self.trainer.accelerator.backward(loss if learns else 0.0 * loss)
         if self.trainer.accelerator.sync_gradients:
             self.trainer.accelerator.clip_grad_norm_(self.generator.parameters(), 10.0)
         if learns:
             self.optimizer_g.step()
         self.optimizer_g.zero_grad()
-        return {"loss G": loss, "statistics": apart, "energy distance": energy, "repetition": repeats}
+        return {"loss G": loss, "statistics": apart, "energy distance": energy}
 
     def _statistics_error(self, fake: Tensor, genre_ids: Tensor, expected: Tensor, spread: Tensor) -> Tensor:
         """How far statistics of generated clips are from what their genre has, in mean and in variance from clip to clip.
@@ -263,18 +256,6 @@ def _unmasked(n: int, uniform: Tensor) -> Tensor:
     """Which of `n` places stay, Tensor[B x n], where uniform numbers Tensor[B x 2] say how many do not, and where."""
     width, centre = MASK_SHARE * n * uniform[:, :1].square(), n * uniform[:, 1:]
     return (torch.arange(n, device=uniform.device) - centre).abs() >= width / 2
-
-
-def repetition(latents: Tensor) -> Tensor:
-    """How alike clips Tensor[B x C x R x T] are to themselves some time later, Tensor[B x C]; 0 for a perfect loop, else below.
-
-    The logarithm of the root mean square over lags of the autocorrelation of each coefficient, all rows together.
-    """
-    x, n_frames = latents.float() - latents.float().mean(3, keepdim=True), latents.shape[3]
-    power = torch.view_as_real(torch.fft.rfft(x, 2 * n_frames)).square().sum((2, 4))
-    products = torch.fft.irfft(power, 2 * n_frames)[..., :n_frames] / torch.arange(n_frames, 0, -1, device=x.device)
-    correlation = products / products[..., :1].clamp_min(1e-6)
-    return 0.5 * (correlation[..., SLOW_FRAMES : 3 * n_frames // 4].square().mean(2) + 1e-6).log()
 
 
 def floored(codec: Codec, latents: Tensor) -> Tensor:

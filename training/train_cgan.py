@@ -50,7 +50,7 @@ from training.trainer import Trainer
 from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask
 
 DEFAULTS: dict[str, dict[str, int | float | str]] = {  # of the options whose best value depends on the model
-    "mel": {"batch_size": 16, "learning_rate": 2e-3, "split": "track"},
+    "mel": {"batch_size": 16, "learning_rate": 1e-3, "split": "track"},
     "fcn": {"batch_size": 64, "learning_rate": 2e-4},
     "cnn": {"batch_size": 64, "learning_rate": 2e-4},
 }
