@@ -6,6 +6,9 @@ convolution over frames without padding, from noise that goes on beyond both end
 made in pieces that are exactly those of the whole. Rows have borders: each has an embedding of its own, and a mixer lets
 the partials of a chord know of each other.
 
+What is played follows the place in the beat, and in longer cycles of four and eight beats. Were that the true place, a clip would
+be a loop of eight beats; so each bar begins at a place of its own in the longer cycles, which is drawn.
+
 Axes: B batch, C channels, R rows (frequency, low to high), T frames (time).
 """
 
