@@ -193,17 +193,22 @@ def test_a_checkpoint_of_another_version_is_refused_in_words(words):
         resumed.fit(again)
 
 
-@pytest.mark.parametrize(("asked", "rate"), [(0.5, 0.02), (1.0, toy_training.LEARNING_RATE)])
-def test_resumption_keeps_the_rate_of_the_checkpoint_unless_another_is_asked_for(asked, rate, words):
+def test_the_rate_is_that_of_the_arguments_times_the_tasks_share_of_it_also_where_a_run_goes_on(words):
     trainer, task = start(words)
-    trainer.args.learning_rate = 0.5
-    task.optimizer_d.param_groups[0]["lr"] = 0.02  # a schedule's doing
+    task.optimizer_d.param_groups[0]["lr"] = 0.5  # an earlier run's
     trainer.fit(task)
+    n_steps = trainer.n_steps(task.loader)
     AcceleratorState._reset_state(reset_partial_state=True)
     trainer, task = start([*words, "--resume"])
-    trainer.args.learning_rate = asked
+    trainer.args.max_steps = 2 * n_steps
+    task.rate = lambda progress: 1.0 - progress
     trainer.fit(task)
-    assert task.optimizer_d.param_groups[0]["lr"] == rate
+    assert task.optimizer_d.param_groups[0]["lr"] == pytest.approx(toy_training.LEARNING_RATE / (2 * n_steps))
+
+
+def test_the_rates_of_the_spectral_gan_fall_at_the_end():
+    shares = [SpectralGANTask.rate(None, progress) for progress in (0.0, 0.6, 0.8, 0.99)]
+    assert shares == pytest.approx([1.0, 1.0, 0.5, 0.025])
 
 
 def waveform_task(trainer: Trainer, store) -> WaveformGANTask:

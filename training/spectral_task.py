@@ -49,6 +49,7 @@ SEMITONES = (-2, -1, 0, 1, 2)
 D_ALONE_STEPS = 50
 PENALTY_EVERY = 8
 EMA_DECAY = 0.998
+FALLING_SHARE = 0.4  # of the steps, the last ones, in which the learning rates fall to nothing
 STATISTICS_WEIGHT = 2.0
 ENERGY_WEIGHT = 4.0
 SLOW_FRAMES = 8  # whose averages tell how the music moves slowly
@@ -109,6 +110,9 @@ class SpectralGANTask(Task):
         self.generator, self.discriminator, self.projected, self.optimizer_g, self.optimizer_d, self.optimizer_p = prepared
         self.of_short, self.of_slow = self._measure_real()
         self.loader = trainer.loader(self.source)
+
+    def rate(self, progress: float) -> float:
+        return min(1.0, (1.0 - progress) / FALLING_SHARE)
 
     def _measure_real(self, n_crops: int = 100) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """What `_statistics_error` expects of short crops, and of averages over time in long ones."""

@@ -61,7 +61,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_common_arguments(parser, epochs=500, batch_size="16 for mel, else 64", split="track for mel, else none")
     model = parser.add_argument_group("model")
     model.add_argument("--model", choices=("mel", *MODELS), default="mel", help="(default: %(default)s)")
-    model.add_argument("--learning-rate", type=float, help="(default: 0.002 for mel, else 0.0002)")
+    model.add_argument("--learning-rate", type=float, help="(default: 0.001 for mel, else 0.0002)")
     mel = parser.add_argument_group("mel alone")
     mel.add_argument("--widths", type=positive_int, nargs=4, default=[256, 256, 160, 96], metavar="N",
                      help="channels of G's levels, from the coarsest (default: 256 256 160 96)")

@@ -124,7 +124,6 @@ class LSTMTask(Task):
             optimizer = torch.optim.SGD(learns, learning_rate, 0.9, weight_decay=args.weight_decay)
         self.model, self.optimizer = trainer.prepare(model, optimizer)
         self.loader = trainer.loader(source)
-        self.learning_rate, self.n_steps = learning_rate, args.epochs * self.loader.steps_per_epoch
 
     def _build(self, args: argparse.Namespace) -> GenreLSTM:
         shape = {name: getattr(args, name) for name in ("hidden_size", "bidirectional", "pooling", "dropout")}
@@ -140,6 +139,9 @@ class LSTMTask(Task):
             model.fit_statistics(torch.cat([model.hear(torch.from_numpy(row)[None])[0] for row in rows]))
         return model
 
+    def rate(self, progress: float) -> float:
+        return 0.51 + 0.49 * math.cos(math.pi * progress)
+
     def train_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         self.model.train()
         n_frames = None if bool((batch.n_frames == batch.features.shape[1]).all()) else batch.n_frames
@@ -151,8 +153,6 @@ class LSTMTask(Task):
         self.trainer.accelerator.backward(loss)
         if self.trainer.accelerator.sync_gradients:
             self.trainer.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * (0.51 + 0.49 * math.cos(math.pi * step / self.n_steps))
         self.optimizer.step()
         self.optimizer.zero_grad()
         return {"loss": loss.detach(), "train accuracy": (logits.argmax(1) == batch.genre_ids).float().mean()}

@@ -74,6 +74,10 @@ class Task:
         """Learn from a batch, and return what to log, as tensors that nobody has waited for."""
         raise NotImplementedError
 
+    def rate(self, progress: float) -> float:
+        """What the learning rates are multiplied by when this share of all steps is done, from 0 to below 1."""
+        return 1.0
+
     def preview(self, folder: Path) -> dict[str, float] | None:
         """Write what people would look at or listen to into `folder`; returned numbers are logged. On the main process."""
 
@@ -166,6 +170,7 @@ class Trainer:
             SystemExit: a signal stopped the training; a checkpoint was saved, and how to go on was said.
         """
         n_steps = self.n_steps(task.loader)
+        rates = [group["lr"] for group in self._groups()]  # as the arguments say, whatever a checkpoint had
         first = self._load_checkpoint(task.loader) if self.resume else 0
         if self.is_main:
             self.folder.open(self.accelerator, self.name, first)
@@ -175,6 +180,8 @@ class Trainer:
         try:
             with self._stop:
                 for step in range(first, n_steps):
+                    for group, rate in zip(self._groups(), rates, strict=True):
+                        group["lr"] = rate * task.rate(step / n_steps)
                     with self._contact():
                         values = self._step(task, batches, step)
                         bar.update()
@@ -184,6 +191,9 @@ class Trainer:
             bar.close()
             if self.is_main:
                 self.folder.close()
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self._optimizers for group in optimizer.param_groups]
 
     def _step(self, task: Task, batches: Iterator[Batch], step: int) -> dict[str, Tensor]:
         torch.manual_seed(hash((self.args.seed, step, self.accelerator.process_index)) % 2**63)
@@ -235,7 +245,7 @@ class Trainer:
         elapsed_s = time.perf_counter() - self._counted_from
         if self.is_main:
             self.folder.log(step, numbers | {
-                "learning rate": max(optimizer.param_groups[0]["lr"] for optimizer in self._optimizers),
+                "learning rate": max(group["lr"] for group in self._groups()),
                 "samples per second": self._n_counted / elapsed_s,
                 "waiting for data": self._waited_s / elapsed_s,
             })  # fmt: skip
@@ -267,8 +277,7 @@ class Trainer:
         positions = gather_object([loader.positions])  # of each process in its stream
         if self.is_main:
             self.folder.write_history()
-            rate = getattr(self.args, "learning_rate", None)
-            notes = {"data": self._data_digest, "learning_rate": rate, "positions": positions}
+            notes = {"data": self._data_digest, "positions": positions}
             write_checkpoint(self.accelerator, self.checkpoints, step, notes, self.args.keep_checkpoints)
 
     def _load_checkpoint(self, loader: Loader | StreamLoader) -> int:
@@ -284,12 +293,7 @@ class Trainer:
             raise TrainingError(
                 f"the data is not what the run in {self.args.output_dir} began with (other tracks, genres or lengths)"
             )
-        rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._optimizers]
         load_checkpoint(self.accelerator, path, record)
-        if record["learning_rate"] != getattr(self.args, "learning_rate", None):
-            for optimizer, before in zip(self._optimizers, rates, strict=True):
-                for group, rate in zip(optimizer.param_groups, before, strict=True):
-                    group["lr"] = rate
         if loader.positions is not None and len(record["positions"]) == self.n_processes:  # else the stream begins anew
             loader.positions.update(record["positions"][self.accelerator.process_index])
         self.say(f"resumed from step {record['step']}")
