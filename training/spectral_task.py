@@ -178,16 +178,19 @@ class SpectralGANTask(Task):
     def _train_projected(
         self, batch: Batch, real: Tensor, heard_fake: list[Tensor]
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Learn, and return what is heard in real music too."""
+        """Learn, also that real music of one genre is wrong as another, and return what is heard in real music too."""
+        n_genres = len(self.config.genres)
+        others = (batch.genre_ids + 1 + (batch.rand(draw=5) * (n_genres - 1)).long()) % n_genres
         with torch.no_grad():
             heard_real = self.listener(self._with_gain(real, batch, 35))
         on_real = self.projected(heard_real, batch.genre_ids).float()
         on_fake = self.projected(heard_fake, batch.genre_ids).float()
-        loss = F.relu(1.0 - on_real).mean() + F.relu(1.0 + on_fake).mean()
+        on_other = self.projected(heard_real, others).float() if n_genres > 1 else on_fake
+        loss = F.relu(1.0 - on_real).mean() + 0.5 * (F.relu(1.0 + on_fake).mean() + F.relu(1.0 + on_other).mean())
         self.trainer.accelerator.backward(loss)
         self.optimizer_p.step()
         self.optimizer_p.zero_grad()
-        return heard_real, {"projected real": on_real.mean(), "projected fake": on_fake.mean()}
+        return heard_real, {"projected real": on_real.mean(), "projected fake": on_fake.mean(), "of another": on_other.mean()}
 
     def _train_generator(
         self, batch: Batch, fakes: list[View], heard: list[Tensor], heard_real: list[Tensor], learns: bool
