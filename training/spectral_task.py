@@ -218,14 +218,16 @@ class SpectralGANTask(Task):
         """How far statistics of generated clips are from what their genre has, in mean and in variance from clip to clip.
 
         Both are without bias for few clips: products of different clips estimate the square of the distance of means, and
-        the variance is pushed by its error over the whole batch, of all processes.
+        the variance is pushed by its error over the whole batch, of all processes, and no harder where it is many times too
+        large: a few such clips would drown all else that G is told.
         """
         gaps = _grouped((_statistics(fake) - expected[genre_ids]) / spread.sqrt()[..., None])  # (G, n, 2, C, R)
         n_clips = gaps.shape[1]
         of_means = (gaps.sum(1).square() - gaps.square().sum(1)) / (n_clips * (n_clips - 1))
         variance = gaps.var(1).mean((0, 3))  # (2, C), 1 where clips differ as real ones do
-        error = self.trainer.accelerator.reduce(variance.detach(), "mean") - 1.0
-        return of_means.mean() + (2.0 * error * variance).mean()
+        found = self.trainer.accelerator.reduce(variance.detach(), "mean")
+        push = (found - 1.0) / found.clamp_min(1.0)
+        return of_means.mean() + (2.0 * push * variance).mean()
 
     def _logits(self, discriminator: nn.Module, views: list[View]) -> Tensor:
         """Logits of all views, one after the other."""
