@@ -20,6 +20,7 @@ from genre_gan.recipe import BEATS_PER_BAR, KEYS, Recipe
 
 _FIRST_FRAMES, _MORE_FRAMES = 16, 112  # latent frames made at a time: 1.5 s, so that playing starts at once, then 10.4 s
 _N_STYLES = 256  # from which the mean style of a genre is taken
+_TRUNCATION = 0.6  # of the size that styles had in training (after Brock et al. 2018, section 3.1)
 
 
 @dataclass
@@ -132,11 +133,11 @@ class SpectralModel:
         else:
             key = self.generator.draw_key(weights, self._uniform(recipe, 3))
         style_dim = self.generator.config.style_dim
-        own = torch.from_numpy(recipe.noise(0).draw(style_dim))[None].to(self.device)
+        own = _TRUNCATION * torch.from_numpy(recipe.noise(0).draw(style_dim))[None].to(self.device)
         own = self.generator.map_style(own, weights, key)
         if recipe.variation == 1.0:
             return own
-        many = torch.from_numpy(np.random.default_rng(0).standard_normal((_N_STYLES, style_dim), dtype=np.float32))
+        many = torch.from_numpy(np.random.default_rng(0).normal(0.0, _TRUNCATION, (_N_STYLES, style_dim)).astype(np.float32))
         mapped = self.generator.map_style(many.to(self.device), weights.expand(_N_STYLES, -1), key.expand(_N_STYLES))
         mean = mapped.mean(0, keepdim=True)
         return mean + recipe.variation * (own - mean)
