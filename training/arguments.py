@@ -6,7 +6,7 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from genre_gan.data.sources import DEFAULT_DATASET
@@ -78,6 +78,11 @@ def add_hub_arguments(group: argparse._ArgumentGroup, what: str) -> None:
     group.add_argument("--push-to-hub", metavar="USER/REPO", help=f"upload {what} there")
     group.add_argument("--private", action="store_true", help="make the Hub repository private where it is new")
     group.add_argument("--revision", metavar="BRANCH", help="push to this branch, made where it is missing (default: main)")
+
+
+def repeated(option: str, values: Iterable[object]) -> list[str]:
+    """The words of a command that give an option once for each value."""
+    return [word for value in values for word in (option, str(value))]
 
 
 def positive_int(text: str) -> int:

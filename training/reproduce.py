@@ -40,7 +40,7 @@ from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
 from genre_gan.features import FeatureConfig
 from genre_gan.generate import GenreGenerator
-from training.arguments import TrainingError, data_names, positive_int, python_words, run_script
+from training.arguments import TrainingError, data_names, positive_int, python_words, repeated, run_script
 from training.report.page import write_page
 from training.report.rows import GAN_EPOCHS, GANS, GROUPS, PROTOCOLS, ROWS, Row
 from training.report.runs import NAME, SOUND_CLIP_S, Runs, classifier_result, gan_result, real_clips
@@ -101,11 +101,11 @@ class Laboratory:
         args = self.args
         genres = ["--genres", *args.genres] if args.genres else []
         words = [*genres, *options, *args.options]
-        data = [word for source in args.data for word in ("--data", source)]
+        data = repeated("--data", args.data)
         ours = ["--output-dir", str(folder), "--tracker", "none", "--resume"]
         if subprocess.run([*python_words(args.processes), str(SCRIPTS / script), *data, *words, *ours]).returncode != 0:
             raise TrainingError(f"{folder.name} ended early; the same command goes on from there")
-        shown = [word for name in self.data_names for word in ("--data", f"path/to/{name}")]
+        shown = repeated("--data", (f"path/to/{name}" for name in self.data_names))
         command = shlex.join([f"training/{script}", *shown, *words, *ours[:2]])
         return "python " + command.replace(str(args.work_dir), "runs")
 
@@ -117,7 +117,7 @@ def run_row(lab: Laboratory, row: Row, protocol: str, seed: int, wanted: dict[st
     parts = [row.name, protocol, seed, wanted["epochs"]]
     if row.generated in GANS:
         folders, wanted["gan_epochs"] = run_gans(lab, row.generated, protocol, seed)
-        options += [word for folder in folders for word in ("--generated", str(folder / "model"))]
+        options += repeated("--generated", (folder / "model" for folder in folders))
         options += ["--generated-clip-s", f"{GANS[row.generated].clip_s:g}"]
         parts.append(wanted["gan_epochs"])
     elif row.generated:

@@ -178,7 +178,10 @@ class SpectralGANTask(Task):
     def _train_projected(
         self, batch: Batch, real: Tensor, heard_fake: list[Tensor]
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Learn, also that real music of one genre is wrong as another, and return what is heard in real music too."""
+        """Learn, also that real music of one genre is wrong as another, and return what is heard in real music too.
+
+        Wrong genres are after Reed et al., "Generative adversarial text to image synthesis" (2016), section 4.2.
+        """
         n_genres = len(self.config.genres)
         others = (batch.genre_ids + 1 + (batch.rand(draw=5) * (n_genres - 1)).long()) % n_genres
         with torch.no_grad():

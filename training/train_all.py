@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need
 
 from genre_gan.data.sources import DEFAULT_DATASET
 from genre_gan.genres import GENRES
-from training.arguments import positive_int, python_words
+from training.arguments import positive_int, python_words, repeated
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = {"mel": 30_000, "fcn": 600, "cnn": 400}
@@ -43,14 +43,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def commands(args: argparse.Namespace) -> dict[str, list[str]]:
     """The script and its arguments for each model, in an order in which each finds what it needs."""
     runs = args.output_dir
-    data = [word for source in args.data or [DEFAULT_DATASET] for word in ("--data", source)] + ["--genres", *GENRES]
-    strange = [word for source in args.extra_data for word in ("--extra-data", source)]
-    strange += [word for folder in args.not_music for word in ("--not-music", folder)]
+    data = [*repeated("--data", args.data or [DEFAULT_DATASET]), "--genres", *GENRES]
+    further = repeated("--extra-data", args.extra_data) + repeated("--not-music", args.not_music)
     ready = {
         "mel": ["train_cgan.py", "--split", "artist", "--mixed-precision", "bf16", "--epochs", "100000"],
         "fcn": ["train_cgan.py", "--model", "fcn", "--epochs", "100000"],
         "cnn": ["train_cgan.py", "--model", "cnn", "--epochs", "100000"],
-        "classifier": ["train_lstm.py", "--preset", "shipped", *strange],
+        "classifier": ["train_lstm.py", "--preset", "shipped", *further],
     }
     made = {}
     for name, (script, *options) in ready.items():
