@@ -45,7 +45,9 @@ class SpectralModel:
     @classmethod
     def load(cls, folder: Path) -> SpectralModel:
         """Load a folder with the generator's files, and `codec` below it."""
-        return cls(SpectralGenerator.load(folder), Codec.load(folder / "codec"))
+        generator = SpectralGenerator.load(folder)
+        generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as what its convolutions read
+        return cls(generator, Codec.load(folder / "codec"))
 
     def save_pretrained(self, folder: Path) -> Path:
         """Write both, so that one folder, or one Hub id, is enough to generate."""

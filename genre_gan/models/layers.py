@@ -98,8 +98,9 @@ class RowMixer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tensor[B x C x R x T] to the same shape."""
-        mixed = torch.matmul(self.weight.to(x.dtype), x)  # (C, R, R) @ (B, C, R, T)
-        return x + mixed / math.sqrt(self.weight.shape[1])
+        # (C, R, R) @ (B, C, R, T); channels last in memory, each of the matrices would be copied by itself
+        mixed = torch.matmul(self.weight.to(x.dtype), x.contiguous())
+        return torch.add(x, mixed, alpha=1.0 / math.sqrt(self.weight.shape[1]))
 
 
 def group_deviation(x: Tensor) -> Tensor:
