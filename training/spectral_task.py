@@ -137,7 +137,7 @@ class SpectralGANTask(Task):
         cropped = _crop(fake, starts, self.n_short)
         later = of_long._replace(pulse=of_long.pulse.later(starts / self.config.latent_rate_hz))
         reals, fakes = [View(long, of_long), View(short, of_short)], [View(fake, of_long), View(cropped, later)]
-        heard = self.listener(self._with_gain(cropped, batch, 30))
+        heard = self.listener(self._equalized(cropped, batch, 30))
         values = self._train_discriminator(batch, reals, fakes, step % PENALTY_EVERY == 0)
         heard_real, projected_values = self._train_projected(batch, short, [layer.detach() for layer in heard])
         values |= projected_values
@@ -185,7 +185,7 @@ class SpectralGANTask(Task):
         n_genres = len(self.config.genres)
         others = (batch.genre_ids + 1 + (batch.rand(draw=5) * (n_genres - 1)).long()) % n_genres
         with torch.no_grad():
-            heard_real = self.listener(self._with_gain(real, batch, 35))
+            heard_real = self.listener(self._equalized(real, batch, 35))
         on_real = self.projected(heard_real, batch.genre_ids).float()
         on_fake = self.projected(heard_fake, batch.genre_ids).float()
         on_other = self.projected(heard_real, others).float() if n_genres > 1 else on_fake
@@ -241,11 +241,14 @@ class SpectralGANTask(Task):
         seen = [self._augmented(each, batch, draw + 100 * number) for number, each in enumerate(latents)]
         return [view._replace(latents=each) for view, each in zip(views, seen, strict=True)]
 
-    def _with_gain(self, latents: Tensor, batch: Batch, draw: int) -> Tensor:
-        return self._add_level(latents, GAIN_DB * batch.randn(1, draw=draw))
+    def _equalized(self, latents: Tensor, batch: Batch, draw: int) -> Tensor:
+        """With another gain and tilt of the spectrum, from draws `draw` and the next."""
+        slope = torch.linspace(-1.0, 1.0, latents.shape[2], device=latents.device)
+        level_db = GAIN_DB * batch.randn(1, draw=draw) + TILT_DB * batch.randn(1, draw=draw + 1) * slope
+        return self._add_level(latents, level_db)
 
     def _add_level(self, latents: Tensor, level_db: Tensor) -> Tensor:
-        """Latents with all bands of a row louder by Tensor[B x R] or Tensor[B x 1]: only a block's mean changes."""
+        """Latents with all bands of a row louder by Tensor[B x R]: only a block's mean changes."""
         size = math.sqrt(self.codec.config.n_coefficients) / UNIT_DB  # the cosine transform is orthonormal
         added = level_db * size / self.codec.scale[0]
         return torch.cat([latents[:, :1] + added[:, None, :, None], latents[:, 1:]], 1)
@@ -253,8 +256,7 @@ class SpectralGANTask(Task):
     def _augmented(self, latents: Tensor, batch: Batch, draw: int) -> Tensor:
         """Another gain and tilt, a little noise, and a masked stretch of time and of frequency, often short and never long."""
         n_rows, n_frames = latents.shape[2:]
-        slope = torch.linspace(-1.0, 1.0, n_rows, device=latents.device)
-        latents = self._add_level(latents, GAIN_DB * batch.randn(1, draw=draw) + TILT_DB * batch.randn(1, draw=draw + 1) * slope)
+        latents = self._equalized(latents, batch, draw)
         latents = latents + NOISE * batch.randn(*latents.shape[1:], draw=draw + 2)
         frames, rows = _unmasked(n_frames, batch.rand(2, draw=draw + 3)), _unmasked(n_rows, batch.rand(2, draw=draw + 4))
         return latents * (rows[:, :, None] & frames[:, None])[:, None]
