@@ -52,6 +52,7 @@ EMA_DECAY = 0.998
 FALLING_SHARE = 0.4  # of the steps, the last ones, in which the learning rates fall to nothing
 STATISTICS_WEIGHT = 2.0
 ENERGY_WEIGHT = 4.0
+DEPTH_WEIGHT = 1.0  # of what lies below the codec's floor
 SLOW_FRAMES = 8  # whose averages tell how the music moves slowly
 HIDDEN_KEY_SHARE = 0.5  # of rows whose key G and D are not told
 GAIN_DB, TILT_DB, NOISE, MASK_SHARE = 2.4, 2.4, 0.05, 0.3
@@ -132,7 +133,7 @@ class SpectralGANTask(Task):
         long, short = (self._grid(part) for part in batch.features.split([self.n_long, self.n_short], 1))
         hidden = batch.rand(draw=1) < HIDDEN_KEY_SHARE
         of_long, of_short = (self._conditions(part, batch.genre_ids, hidden) for part in batch.conditions.split(3, 1))
-        fake = self._generate(batch, of_long)
+        fake, depth = self._generate(batch, of_long)
         starts = (batch.rand(draw=2) * (self.n_long - self.n_short + 1)).long()
         cropped = _crop(fake, starts, self.n_short)
         later = of_long._replace(pulse=of_long.pulse.later(starts / self.config.latent_rate_hz))
@@ -141,14 +142,14 @@ class SpectralGANTask(Task):
         values = self._train_discriminator(batch, reals, fakes, step % PENALTY_EVERY == 0)
         heard_real, projected_values = self._train_projected(batch, short, [layer.detach() for layer in heard])
         values |= projected_values
-        return values | self._train_generator(batch, fakes, heard, heard_real, learns=step >= D_ALONE_STEPS)
+        return values | self._train_generator(batch, fakes, depth, heard, heard_real, learns=step >= D_ALONE_STEPS)
 
     def _conditions(self, values: Tensor, genre_ids: Tensor, hidden: Tensor) -> Conditions:
         keys, tempo_bpm, beat = values.unbind(1)
         key_ids = torch.where(hidden, torch.full_like(keys, UNKNOWN_KEY), keys).long()
         return Conditions(genre_ids, key_ids, Pulse(tempo_bpm, beat))
 
-    def _generate(self, batch: Batch, conditions: Conditions) -> Tensor:
+    def _generate(self, batch: Batch, conditions: Conditions) -> tuple[Tensor, Tensor]:
         config = self.config
         weights = F.one_hot(conditions.genre_ids, len(config.genres)).float()
         spans = enumerate(config.spans(0, self.n_long))
@@ -196,7 +197,7 @@ class SpectralGANTask(Task):
         return heard_real, {"projected real": on_real.mean(), "projected fake": on_fake.mean(), "of another": on_other.mean()}
 
     def _train_generator(
-        self, batch: Batch, fakes: list[View], heard: list[Tensor], heard_real: list[Tensor], learns: bool
+        self, batch: Batch, fakes: list[View], depth: Tensor, heard: list[Tensor], heard_real: list[Tensor], learns: bool
     ) -> dict[str, Tensor]:
         discriminator = self.trainer.unwrap(self.discriminator)
         projected = cast(ProjectedDiscriminator, self.trainer.unwrap(self.projected))
@@ -208,14 +209,14 @@ class SpectralGANTask(Task):
             apart = self._statistics_error(fakes[1].latents, batch.genre_ids, *self.of_short)
             apart = apart + self._statistics_error(_averages(fakes[0].latents, SLOW_FRAMES), batch.genre_ids, *self.of_slow)
             loss = F.softplus(-on_fake).mean() - self.trainer.args.projected * on_heard.mean()
-            loss = loss + STATISTICS_WEIGHT * apart + ENERGY_WEIGHT * energy
+            loss = loss + STATISTICS_WEIGHT * apart + ENERGY_WEIGHT * energy + DEPTH_WEIGHT * depth
             self.trainer.accelerator.backward(loss if learns else 0.0 * loss)
         if self.trainer.accelerator.sync_gradients:
             self.trainer.accelerator.clip_grad_norm_(self.generator.parameters(), 10.0)
         if learns:
             self.optimizer_g.step()
         self.optimizer_g.zero_grad()
-        return {"loss G": loss, "statistics": apart, "energy distance": energy}
+        return {"loss G": loss, "statistics": apart, "energy distance": energy, "below floor": depth}
 
     def _statistics_error(self, fake: Tensor, genre_ids: Tensor, expected: Tensor, spread: Tensor) -> Tensor:
         """How far statistics of generated clips are from what their genre has, in mean and in variance from clip to clip.
@@ -272,14 +273,14 @@ def _unmasked(n: int, uniform: Tensor) -> Tensor:
     return (torch.arange(n, device=uniform.device) - centre).abs() >= width / 2
 
 
-def floored(codec: Codec, latents: Tensor) -> Tensor:
-    """Latents Tensor[B x C x R x T] of what is left of others at the codec's floor, where real music ends too.
+def floored(codec: Codec, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents Tensor[B x C x R x T] of what is left of others at the codec's floor, where real music ends too, and the mean depth
+    below it that was cut off.
 
-    Of the gradient of what is below it, a tenth passes, or nothing would call back a row that has fallen silent.
+    G is to keep that depth small: nothing else calls back a row that has fallen silent, or keeps it from falling for ever.
     """
     level, floor = codec.decode_log_mel(latents), (FLOOR_DB - CENTRE_DB) / UNIT_DB
-    leaky = torch.where(level < floor, 0.1 * level, level)
-    return codec.encode_log_mel(leaky + (level.clamp_min(floor) - leaky).detach())
+    return codec.encode_log_mel(level.clamp_min(floor)), F.relu(floor - level).mean()
 
 
 def _averages(latents: Tensor, n_frames: int) -> Tensor:
