@@ -67,7 +67,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                      help="channels of G's levels, from the coarsest (default: 256 256 160 96)")
     mel.add_argument("--crop-frames", type=positive_int, nargs=2, default=[80, 24], metavar="N",
                      help="of the crops for D on latents and the projected D, multiples of 8, 10.8 a second (default: 80 24)")
-    mel.add_argument("--projected", type=float, default=2.0, help="weight of the projected discriminator (default: %(default)s)")
+    mel.add_argument("--projected", type=float, default=3.0, help="weight of the projected discriminator (default: %(default)s)")
     mel.add_argument("--start-from", type=Path, metavar="FOLDER", help="begin with the weights of this generator and its codec")
     mel.add_argument("--penalty", type=float, default=0.3, help="weight of the gradient penalty (default: %(default)s)")
     waveform = parser.add_argument_group("fcn and cnn alone")
