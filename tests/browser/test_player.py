@@ -78,6 +78,7 @@ def test_what_was_asked_last_is_made_and_the_keyboard_asks(open_page):
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
     page.wait_for_selector("#genre label.selected >> text=classical")
+    page.wait_for_timeout(250)  # gradio's form hears of a choice a moment after it is drawn
     page.keyboard.press("Control+Enter")
     page.wait_for_function("window.genreGan.shown()?.title.startsWith('classical')")
     wait_until_made(page)
