@@ -31,7 +31,8 @@ TINY = {
     "cnn": ["train_cgan.py", "--model", "cnn", "--segment-s", "1", "--width", "16"],
     "lstm": ["train_lstm.py", "--segment-s", "1", "--hidden-size", "8"],
     "toy": ["toy_training.py"],
-    "mel": ["train_cgan.py", "--widths", "8", "8", "8", "8", "--crop-frames", "16", "8", "--batch-size", "8"],
+    # A seed whose rows lie on no kink of a leaky ReLU, where rounding decides which gradient there is.
+    "mel": ["train_cgan.py", "--widths", "8", "8", "8", "8", "--crop-frames", "16", "8", "--batch-size", "8", "--seed", "1"],
 }
 
 
