@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from genre_gan.models.generator import MAX_TEMPO_BPM, MIN_TEMPO_BPM, N_TURNED, P
 from genre_gan.pretrained import ModelError
 from genre_gan.recipe import BEATS_PER_BAR, KEYS, Recipe
 
-_FIRST_FRAMES, _MORE_FRAMES = 16, 112  # latent frames made at a time: 1.5 s, so that playing starts at once, then 10.4 s
+_FIRST_FRAMES, _MORE_FRAMES = 16, 96  # latent frames made at a time: 1.5 s, so that playing starts at once, then 8.9 s
 _N_STYLES = 256  # from which the mean style of a genre is taken
 _TRUNCATION = 0.6  # of the size that styles had in training (after Brock et al. 2018, section 3.1)
 
@@ -98,26 +99,28 @@ class SpectralModel:
             yield samples
 
     def latents(self, recipe: Recipe, n_frames: int) -> Iterator[Tensor]:
-        """Consecutive parts Tensor[1 x C x R x T], `n_frames` in all. More of them begin as fewer do."""
+        """Consecutive parts Tensor[1 x C x R x T], `n_frames` in all. More of them begin as fewer do.
+
+        To the last bit: the sizes in which they are made do not depend on `n_frames`, as how convolutions round depends on them.
+        """
         config = self.generator.config
+        first = _FIRST_FRAMES + config.stride * math.ceil(self.codec.margin / config.stride)
+        n_whole = first + max(0, math.ceil((n_frames - first) / _MORE_FRAMES)) * _MORE_FRAMES
         mapped = self._map_style(recipe)
         pulse = Pulse(self._tempo_bpm(recipe), BEATS_PER_BAR * self._uniform(recipe, 2))
-        whole = config.spans(0, -(-n_frames // config.stride) * config.stride)
+        whole = config.spans(0, n_whole)
         grid = [
-            torch.from_numpy(recipe.noise(4 + level).draw(last - first, config.level_rows(level), config.noise_dim))[None]
-            for level, (first, last) in enumerate(whole)
+            torch.from_numpy(recipe.noise(4 + level).draw(high - low, config.level_rows(level), config.noise_dim))[None]
+            for level, (low, high) in enumerate(whole)
         ]
-        n_bars = config.n_bars(n_frames)
+        n_bars = config.n_bars(n_whole)
         bars = torch.from_numpy(recipe.noise(2, 1).draw(n_bars, N_TURNED, 2))[None].to(self.device)
         if recipe.loop:  # what follows the last bar is the first one
             bars = bars[:, torch.arange(n_bars) % recipe.loop_bars(self.tempo_bpm(recipe))]
-        start, length = 0, _FIRST_FRAMES + config.stride * math.ceil(self.codec.margin / config.stride)
-        while start < n_frames:
-            stop = min(start + length, n_frames)
+        for start, stop in pairwise([0, *range(first, n_whole + 1, _MORE_FRAMES)]):
             spans = zip(grid, whole, config.spans(start, stop), strict=True)
-            part = [values[:, first - begin : last - begin].to(self.device) for values, (begin, _), (first, last) in spans]
-            yield self.generator.synthesize(part, bars, mapped, pulse, start)
-            start, length = stop, _MORE_FRAMES
+            part = [values[:, low - begin : high - begin].to(self.device) for values, (begin, _), (low, high) in spans]
+            yield self.generator.synthesize(part, bars, mapped, pulse, start)[..., : n_frames - start]
 
     def _weights(self, recipe: Recipe) -> Tensor:
         return torch.tensor([genre_weights(recipe.genre, self.genres)], device=self.device)

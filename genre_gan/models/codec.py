@@ -27,6 +27,7 @@ FLOOR_DB, MAX_DB = -70.0, 50.0  # a sine of full scale has about 35 dB
 CENTRE_DB, UNIT_DB = -15.0, 20.0  # bring levels in dB to about unit size
 _LEAST_SQUARES_STEPS = 6
 _MOMENTUM = 0.99
+_N_BLOCKS = 8  # of bins, each of which overlaps with few bands
 
 
 def codec_features() -> FeatureConfig:
@@ -107,6 +108,10 @@ class Codec(PretrainedModel):
         }
         for name, value in kept.items():
             self.register_buffer(name, value, persistent=False)
+        self._blocks = []  # slices of bins, and of the bands that overlap with them
+        for bins in torch.arange(n_bins).tensor_split(_N_BLOCKS):
+            bands = filters[:, bins].any(1).nonzero().flatten()
+            self._blocks.append((_from_to(bins), _from_to(bands)))
 
     @torch.no_grad()
     def fit(self, log_mel: Tensor) -> None:
@@ -186,9 +191,16 @@ class Codec(PretrainedModel):
         power = (mel_power @ self.inverse_filters).clamp_min_(1e-9)
         wanted = mel_power @ self.filters
         for _ in range(_LEAST_SQUARES_STEPS):
-            had = (power @ self.filters.T) @ self.filters
+            had = self._seen(power)
             power.mul_(wanted).div_(had.add_(1e-12))
         return power.sqrt_()
+
+    def _seen(self, power: Tensor) -> Tensor:
+        """`power @ filters.T @ filters`, Tensor[B x N x K], by blocks of bins and the few bands that overlap with each."""
+        mel_power = power.new_zeros(*power.shape[:2], len(self.filters))
+        for bins, bands in self._blocks:
+            mel_power[..., bands] += power[..., bins] @ self.filters[bands, bins].T
+        return torch.cat([mel_power[..., bands] @ self.filters[bands, bins] for bins, bands in self._blocks], -1)
 
     def _accumulate(self, magnitude: Tensor, cycles: Tensor | None) -> Tensor:
         """Phase in cycles, without whole ones, Tensor[B x N x K]: a bin turns with the frequency of the peak nearest to it.
@@ -241,3 +253,8 @@ class Codec(PretrainedModel):
         settings = self.config.features
         spectrum = torch.stft(samples, settings.n_fft, settings.hop_length, window=self.window, return_complex=True)
         return spectrum.transpose(1, 2)
+
+
+def _from_to(numbers: Tensor) -> slice:
+    """From the first to the last of some numbers in order, nothing where there are none."""
+    return slice(int(numbers[0]), int(numbers[-1]) + 1) if len(numbers) else slice(0, 0)

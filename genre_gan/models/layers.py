@@ -42,10 +42,17 @@ class EqualConv2d(nn.Module):
         self.padding = (kernel_size[0] // 2, kernel_size[1] // 2 if pad_frames else 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight * self.scale
-        if weight.shape[2:] == (1, 1):  # a product: oneDNN divides by zero in a second derivative, in bfloat16, of some sizes
-            return F.linear(x.movedim(1, 3), weight[:, :, 0, 0], self.bias).movedim(3, 1)
-        return F.conv2d(x, weight, self.bias, padding=self.padding)
+        return _convolve(x, self.weight * self.scale, self.bias, self.padding)
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
+    """`F.conv2d`, as a product where the kernel is a point.
+
+    As a convolution oneDNN divides by zero in a second derivative of some sizes in bfloat16, and a single thread is slow.
+    """
+    if weight.shape[2:] == (1, 1):
+        return F.linear(x.movedim(1, 3), weight[:, :, 0, 0], bias).movedim(3, 1)
+    return F.conv2d(x, weight, bias, padding=padding)
 
 
 class StyleConv2d(nn.Module):
@@ -78,7 +85,7 @@ class StyleConv2d(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Tensor[B x n_in x R x T] and styles Tensor[B x S] to Tensor[B x n_out x R x (T - k + 1)]."""
         scale = self.affine(style) * self.conv.scale  # (B, n_in)
-        x = F.conv2d(x * scale[:, :, None, None].to(x.dtype), self.conv.weight, padding=self.conv.padding)
+        x = _convolve(x * scale[:, :, None, None].to(x.dtype), self.conv.weight, None, self.conv.padding)
         bias = self.conv.bias[:, None, None].to(x.dtype)
         if not self.demodulate:
             return x + bias
