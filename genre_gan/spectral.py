@@ -123,15 +123,17 @@ class SpectralModel:
             yield self.generator.synthesize(part, bars, mapped, pulse, start)[..., : n_frames - start]
 
     def _weights(self, recipe: Recipe) -> Tensor:
-        return torch.tensor([genre_weights(recipe.genre, self.genres)], device=self.device)
+        """Weights of labels Tensor[1 x n_labels]; of each genre the recipe draws a cluster."""
+        weights = torch.tensor([genre_weights(recipe.genre, self.genres)], device=self.device)
+        return self.generator.draw_labels(weights, self._uniform(recipe, 3, 1, n=len(self.genres))[None])
 
-    def _uniform(self, recipe: Recipe, stream: int) -> Tensor:
-        """A uniform number (1,) in [0, 1] that moves little where the recipe varies little."""
-        normal = torch.from_numpy(recipe.noise(stream).draw(1)).to(self.device)
+    def _uniform(self, recipe: Recipe, *stream: int, n: int = 1) -> Tensor:
+        """Uniform numbers (n,) in [0, 1] that move little where the recipe varies little."""
+        normal = torch.from_numpy(recipe.noise(*stream).draw(n)).to(self.device)
         return 0.5 * (1.0 + torch.erf(normal / math.sqrt(2.0)))
 
     def _map_style(self, recipe: Recipe) -> Tensor:
-        """The mapped style Tensor[1 x S], as far from the mean of its genre as the recipe's variation says."""
+        """The mapped style Tensor[1 x S], as far from the mean of its cluster as the recipe's variation says."""
         weights = self._weights(recipe)
         if recipe.key is not None:
             key = torch.tensor([KEYS.index(recipe.key)], device=self.device)

@@ -240,9 +240,9 @@ MEL = ["--widths", "8", "8", "8", "8", "--crop-frames", "16", "8", "--batch-size
 
 def test_a_step_of_mel_touches_no_other_device_than_its_own(words):
     args = train_cgan.parse_args([*words, *MEL])
-    store, _, latents, listener = train_cgan.prepare_spectral(args)
-    task = SpectralGANTask(Trainer(args, "test", store), latents, listener)
-    for expected, spread in (task.of_short, task.of_slow):  # of every genre, however few are in a batch
+    store, _, latents, listener, clusters = train_cgan.prepare_spectral(args)
+    task = SpectralGANTask(Trainer(args, "test", store), latents, listener, clusters)
+    for expected, spread in (task.of_short, task.of_slow):  # of every label, however few are in a batch
         assert expected.isfinite().all() and (spread > 0).all()
     batch = next(task.loader.batches(0))
     for network in (task.generator, task.discriminator, task.projected, task.listener):
@@ -269,7 +269,7 @@ def test_a_beginning_of_another_shape_is_refused_in_words_before_latents_are_mad
     SpectralGenerator(config).save_pretrained(tmp_path / "start")
     Codec(CodecConfig()).save_pretrained(tmp_path / "start" / "codec")
     monkeypatch.setattr(train_cgan, "LatentStore", None)
-    message = r"widths \(8, 8, 8, 16\) there, \(8, 8, 8, 8\) here.* --genres and --widths"
+    message = r"widths \(8, 8, 8, 16\) there, \(8, 8, 8, 8\) here.* --genres, --widths and --clusters"
     with pytest.raises(SystemExit, match=rf"--start-from .*, its genres \('blues', 'polka'\) there.*{message}"):
         train_cgan.main([*words, *MEL, "--start-from", str(tmp_path / "start")])
 

@@ -13,50 +13,68 @@ from training.batches import Rows
 
 
 class PairedCrops:
-    """Rows of a long crop and a short one of the same genre, genres alike often, longer tracks more often than short ones.
+    """Rows of a long crop and a short one of the same label, genres alike often, longer tracks more often than short ones.
 
-    Rows come in groups of one genre, so that the discriminators, which see how much a group differs, can tell a generator that
-    knows one clip of a genre from music.
+    A label is a cluster of a genre's music: `clusters` has that of each track of `store`, from 0. Rows come in groups of one
+    genre, so that the discriminators, which see how much a group differs, can tell a generator that knows one clip of a genre
+    from music.
 
-    `features` are both crops, one after the other; `conditions` key, tempo and beat of the long one, then those of the short.
+    `features` are both crops, one after the other; `genre_ids` the labels; `conditions` key, tempo and beat of the long one, then
+    those of the short.
     """
 
-    def __init__(self, store: LatentStore, lengths: tuple[int, int], n_rows: int, seed: int):
+    def __init__(
+        self, store: LatentStore, clusters: np.ndarray, n_clusters: int, lengths: tuple[int, int], n_rows: int, seed: int
+    ):
         self.store, self.lengths, self.n_rows, self.seed = store, lengths, n_rows, seed
-        self.genres = store.tracks.genres
-        names = np.array(store.tracks.genre_names)
-        self._members = {
-            length: [np.flatnonzero((names == genre) & (store.n_frames >= length)) for genre in self.genres]
-            for length in lengths
-        }
-        lacking = [g for g, members in zip(self.genres, self._members[lengths[0]], strict=True) if len(members) == 0]
+        self.genres, names = store.tracks.genres, np.array(store.tracks.genre_names)
+        self.labels = np.array([self.genres.index(name) for name in names]) * n_clusters + clusters  # of each track
+        labels = range(len(self.genres) * n_clusters)
+        self._of_genre = [np.flatnonzero((names == genre) & (store.n_frames >= lengths[0])) for genre in self.genres]
+        self._of_label = [np.flatnonzero((self.labels == label) & (store.n_frames >= lengths[1])) for label in labels]
+        lacking = [genre for genre, members in zip(self.genres, self._of_genre, strict=True) if len(members) == 0]
         if lacking:
             seconds = lengths[0] / store.frame_rate_hz
             raise ValueError(f"no track of {', '.join(lacking)} lasts {seconds:.1f} s, which is what the generator learns from")
-        total = sum(int(store.n_frames[m].sum()) for m in self._members[lengths[0]])
+        total = sum(int(store.n_frames[members].sum()) for members in self._of_genre)
         self.steps_per_epoch = max(1, total // (lengths[0] * n_rows))
 
     def choose(self, step: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, step])
         n_groups = -(-self.n_rows // GROUP_ROWS)
         genres = np.resize(rng.permutation(len(self.genres)), n_groups).repeat(GROUP_ROWS)[: self.n_rows]
-        picks = [genres]
-        for length in self.lengths:
-            tracks = np.array([self._draw(rng, self._members[length][genre]) for genre in genres])
+        long = np.array([self._draw(rng, self._of_genre[genre]) for genre in genres])
+        picks = [labels := self.labels[long]]
+        short = np.array([self._draw(rng, self._of_label[label]) for label in labels])
+        for tracks, length in zip((long, short), self.lengths, strict=True):
             picks += [tracks, rng.integers(0, self.store.n_frames[tracks] - length + 1)]
         return np.stack([*picks, rng.integers(0, BEATS_PER_BAR, self.n_rows)], 1)
 
-    def crops(self, genre: int, length: int, n_crops: int) -> Tensor:
-        """Latents of some crops of one genre, Tensor[n_crops x T x F], of one of both lengths, drawn as for training."""
-        rng = np.random.default_rng([self.seed, genre])
-        tracks = [self._draw(rng, self._members[length][genre]) for _ in range(n_crops)]
+    def cluster_shares(self) -> np.ndarray:
+        """How often rows of each genre are of each of its clusters [shape=(n_genres, n_clusters)]."""
+        shares = np.zeros(len(self._of_label))
+        for members in self._of_genre:
+            np.add.at(shares, self.labels[members], self._chances(members))
+        return shares.reshape(len(self.genres), -1)
+
+    def crops(self, label: int, length: int, n_crops: int) -> Tensor:
+        """Latents of some crops of one label, Tensor[n_crops x T x F], drawn as for training; of its genre where it has none."""
+        rng = np.random.default_rng([self.seed, label])
+        members = self._of_label[label]
+        members = members[self.store.n_frames[members] >= length]
+        if len(members) == 0:
+            members = self._of_genre[label * len(self.genres) // len(self._of_label)]
+        tracks = [self._draw(rng, members) for _ in range(n_crops)]
         starts = [int(rng.integers(0, self.store.n_frames[track] - length + 1)) for track in tracks]
         picks = zip(tracks, starts, strict=True)
         return torch.from_numpy(np.stack([self.store.read(track, start, length) for track, start in picks]))
 
     def _draw(self, rng: np.random.Generator, members: np.ndarray) -> int:
+        return int(rng.choice(members, p=self._chances(members)))
+
+    def _chances(self, members: np.ndarray) -> np.ndarray:
         sizes = np.sqrt(np.minimum(self.store.n_frames[members], 200.0))
-        return int(rng.choice(members, p=sizes / sizes.sum()))
+        return sizes / sizes.sum()
 
     def read(self, picks: np.ndarray) -> Rows:
         n_rows, n_long = len(picks), self.lengths[0]

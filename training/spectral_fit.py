@@ -1,5 +1,5 @@
-"""What is settled before the spectral GAN learns: the generator's shape and beginning, the codec's scales, fitted to music, and
-filters through which MusiCNN hears latents."""
+"""What is settled before the spectral GAN learns: the generator's shape and beginning, what it remembers of its music, the
+codec's scales, fitted to music, and filters through which MusiCNN hears latents."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from genre_gan.data.latents import CODE, LatentStore, level
 from genre_gan.features import MUSICNN_SAMPLE_RATE_HZ, musicnn_log_mel
 from genre_gan.hub import packaged_weights
 from genre_gan.models.codec import Codec
-from genre_gan.models.generator import SpectralGANConfig, SpectralGenerator
+from genre_gan.models.generator import N_KEYS, N_QUANTILES, SpectralGANConfig, SpectralGenerator
 from genre_gan.models.musicnn import MusiCNN
 from genre_gan.models.projected import MusiCNNOfLatents
+from training.paired_crops import PairedCrops
 
 
-def generator_config(genres: tuple[str, ...], widths: Sequence[int], codec: Codec) -> SpectralGANConfig:
+def generator_config(genres: tuple[str, ...], widths: Sequence[int], n_clusters: int, codec: Codec) -> SpectralGANConfig:
     """The shape of a generator of these genres for a codec; `widths` are those of its levels, from the coarsest."""
     return SpectralGANConfig(
         genres=genres,
@@ -29,6 +30,7 @@ def generator_config(genres: tuple[str, ...], widths: Sequence[int], codec: Code
         n_rows=codec.config.n_rows,
         latent_rate_hz=codec.config.latent_rate_hz,
         widths=tuple(widths),
+        n_clusters=n_clusters,
     )
 
 
@@ -38,9 +40,23 @@ def check_beginning(folder: Path, config: SpectralGANConfig) -> None:
     differing = [f"{name} {theirs[name]!r} there, {ours[name]!r} here" for name in ours if theirs[name] != ours[name]]
     if differing:
         raise ValueError(
-            f"--start-from {folder}: it cannot be gone on from, its {'; '.join(differing)}. Choose the same with --genres and "
-            "--widths, or begin without --start-from"
+            f"--start-from {folder}: it cannot be gone on from, its {'; '.join(differing)}. Choose the same with --genres, "
+            "--widths and --clusters, or begin without --start-from"
         )
+
+
+def remember_music(generator: SpectralGenerator, source: PairedCrops) -> None:
+    """How much of each genre's music is of each cluster, and what tempos and keys it has, every track alike at each pitch."""
+    generator.cluster_shares.copy_(torch.from_numpy(source.cluster_shares()))
+    latents = source.store
+    for label in range(generator.config.n_labels):
+        members = np.flatnonzero(source.labels == label)
+        tempos_bpm = [latents.tempo_bpm(int(track)) for track in members if len(latents.beats_s[track]) >= 4] or [120.0]
+        quantiles = np.quantile(tempos_bpm, np.linspace(0.0, 1.0, N_QUANTILES))
+        generator.tempo_quantiles_bpm[label] = torch.from_numpy(quantiles)
+        counts = np.bincount(latents.keys[members], minlength=N_KEYS + 1)
+        if len(members):
+            generator.key_shares[label] = torch.from_numpy(counts / counts.sum())
 
 
 def fit_codec(codec: Codec, store: FeatureStore, tracks: np.ndarray, seed: int, n_crops: int = 250) -> None:

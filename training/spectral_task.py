@@ -26,13 +26,12 @@ from genre_gan.data.latents import LatentStore
 from genre_gan.generate import GenreGenerator
 from genre_gan.models.codec import CENTRE_DB, FLOOR_DB, UNIT_DB, Codec
 from genre_gan.models.generator import (
-    N_KEYS,
-    N_QUANTILES,
     N_TURNED,
     UNKNOWN_KEY,
     ClipNoise,
     LatentDiscriminator,
     Pulse,
+    SpectralGANConfig,
     SpectralGenerator,
 )
 from genre_gan.models.layers import GROUP_ROWS
@@ -42,13 +41,14 @@ from training.batches import Batch, check_batch_size
 from training.gan import energy_distance, frozen, gradient_penalty
 from training.paired_crops import PairedCrops
 from training.previews import write_previews
-from training.spectral_fit import generator_config
+from training.spectral_fit import generator_config, remember_music
 from training.trainer import Task, Trainer
 
 SEMITONES = (-2, -1, 0, 1, 2)
 D_ALONE_STEPS = 50
 PENALTY_EVERY = 8
 EMA_DECAY = 0.998
+LABEL_RATE = 8.0  # of the rate, for what stands for a label: few rows of a batch are of it
 FALLING_SHARE = 0.4  # of the steps, the last ones, in which the learning rates fall to nothing
 STATISTICS_WEIGHT = 2.0
 ENERGY_WEIGHT = 4.0
@@ -62,11 +62,11 @@ class Conditions(NamedTuple):
     """What G is told, and D with it.
 
     Attributes:
-        genre_ids, key_ids: (B,).
+        label_ids, key_ids: (B,).
         pulse: tempo and beat.
     """
 
-    genre_ids: Tensor
+    label_ids: Tensor
     key_ids: Tensor
     pulse: Pulse
 
@@ -81,22 +81,24 @@ class View(NamedTuple):
 class SpectralGANTask(Task):
     """Non-saturating loss with a lazy gradient penalty (R1) in the game on latents, hinge loss in the projected one."""
 
-    def __init__(self, trainer: Trainer, latents: LatentStore, listener: MusiCNNOfLatents):
+    def __init__(self, trainer: Trainer, latents: LatentStore, listener: MusiCNNOfLatents, clusters: np.ndarray):
         args = trainer.args
         check_batch_size(args.batch_size, trainer.n_processes, GROUP_ROWS)
         self.trainer, self.listener = trainer, listener.to(trainer.device)
         self.codec = codec = listener.codec
         self.n_long, self.n_short = args.crop_frames
-        self.source = PairedCrops(latents, (self.n_long, self.n_short), trainer.rows_per_step, args.seed)
-        self.config = generator_config(self.source.genres, args.widths, codec)
+        self.source = PairedCrops(
+            latents, clusters, args.clusters, (self.n_long, self.n_short), trainer.rows_per_step, args.seed
+        )
+        self.config = generator_config(self.source.genres, args.widths, args.clusters, codec)
         generator = SpectralGenerator(self.config)
         if args.start_from is not None:
             generator.load_state_dict(SpectralGenerator.load(args.start_from).state_dict())
-        _remember_tempos_and_keys(generator, latents)
+        remember_music(generator, self.source)
         discriminator = LatentDiscriminator(self.config)
         example = self.source.read(self.source.choose(0)).features[:, self.n_long :]
         heard = self.listener(self._grid(example).to(trainer.device))
-        projected = ProjectedDiscriminator([layer.shape[1] for layer in heard], len(self.config.genres)).to(trainer.device)
+        projected = ProjectedDiscriminator([layer.shape[1] for layer in heard], self.config.n_labels).to(trainer.device)
         projected.standardize(heard)
         self.average = trainer.average(generator, EMA_DECAY)
         self.trained = SpectralModel(cast(SpectralGenerator, self.average.module), codec)
@@ -104,7 +106,7 @@ class SpectralGANTask(Task):
             generator,
             discriminator,
             projected,
-            torch.optim.Adam(generator.parameters(), args.learning_rate, betas=(0.0, 0.99), fused=True),
+            torch.optim.Adam(_groups(generator, args.learning_rate), args.learning_rate, betas=(0.0, 0.99), fused=True),
             torch.optim.Adam(discriminator.parameters(), 2.0 * args.learning_rate, betas=(0.0, 0.99), fused=True),
             torch.optim.Adam(projected.parameters(), 0.4 * args.learning_rate, betas=(0.0, 0.99), fused=True),
         )
@@ -118,12 +120,12 @@ class SpectralGANTask(Task):
     def _measure_real(self, n_crops: int = 100) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """What `_statistics_error` expects of short crops, and of averages over time in long ones."""
         short, slow = [], []
-        for genre in range(len(self.config.genres)):
-            crops = (self.source.crops(genre, length, n_crops) for length in (self.n_short, self.n_long))
+        for label in range(self.config.n_labels):
+            crops = (self.source.crops(label, length, n_crops) for length in (self.n_short, self.n_long))
             of_short, of_long = (self._grid(features).to(self.trainer.device) for features in crops)
             short.append(_moments(_statistics(of_short)))
             slow.append(_moments(_statistics(_averages(of_long, SLOW_FRAMES))))
-        return _of_all_genres(short), _of_all_genres(slow)
+        return _of_all_labels(short), _of_all_labels(slow)
 
     def _grid(self, features: Tensor) -> Tensor:
         """Latents Tensor[B x C x R x T] of features Tensor[B x T x F]."""
@@ -144,14 +146,14 @@ class SpectralGANTask(Task):
         values |= projected_values
         return values | self._train_generator(batch, fakes, depth, heard, heard_real, learns=step >= D_ALONE_STEPS)
 
-    def _conditions(self, values: Tensor, genre_ids: Tensor, hidden: Tensor) -> Conditions:
+    def _conditions(self, values: Tensor, label_ids: Tensor, hidden: Tensor) -> Conditions:
         keys, tempo_bpm, beat = values.unbind(1)
         key_ids = torch.where(hidden, torch.full_like(keys, UNKNOWN_KEY), keys).long()
-        return Conditions(genre_ids, key_ids, Pulse(tempo_bpm, beat))
+        return Conditions(label_ids, key_ids, Pulse(tempo_bpm, beat))
 
     def _generate(self, batch: Batch, conditions: Conditions) -> tuple[Tensor, Tensor]:
         config = self.config
-        weights = F.one_hot(conditions.genre_ids, len(config.genres)).float()
+        weights = F.one_hot(conditions.label_ids, config.n_labels).float()
         spans = enumerate(config.spans(0, self.n_long))
         grid = [batch.randn(last - first, config.level_rows(i), config.noise_dim, draw=10 + i) for i, (first, last) in spans]
         bars = batch.randn(config.n_bars(self.n_long), N_TURNED, 2, draw=4)
@@ -179,17 +181,17 @@ class SpectralGANTask(Task):
     def _train_projected(
         self, batch: Batch, real: Tensor, heard_fake: list[Tensor]
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Learn, also that real music of one genre is wrong as another, and return what is heard in real music too.
+        """Learn, also that real music of one label is wrong as another, and return what is heard in real music too.
 
-        Wrong genres are after Reed et al., "Generative adversarial text to image synthesis" (2016), section 4.2.
+        After Reed et al., "Generative adversarial text to image synthesis" (2016), section 4.2; half of the others are of the
+        same genre.
         """
-        n_genres = len(self.config.genres)
-        others = (batch.genre_ids + 1 + (batch.rand(draw=5) * (n_genres - 1)).long()) % n_genres
+        others = _other_labels(batch.genre_ids, self.config, batch.rand(2, draw=5))
         with torch.no_grad():
             heard_real = self.listener(self._equalized(real, batch, 35))
         on_real = self.projected(heard_real, batch.genre_ids).float()
         on_fake = self.projected(heard_fake, batch.genre_ids).float()
-        on_other = self.projected(heard_real, others).float() if n_genres > 1 else on_fake
+        on_other = self.projected(heard_real, others).float() if self.config.n_labels > 1 else on_fake
         loss = F.relu(1.0 - on_real).mean() + 0.5 * (F.relu(1.0 + on_fake).mean() + F.relu(1.0 + on_other).mean())
         self.trainer.accelerator.backward(loss)
         self.optimizer_p.step()
@@ -218,14 +220,14 @@ class SpectralGANTask(Task):
         self.optimizer_g.zero_grad()
         return {"loss G": loss, "statistics": apart, "energy distance": energy, "below floor": depth}
 
-    def _statistics_error(self, fake: Tensor, genre_ids: Tensor, expected: Tensor, spread: Tensor) -> Tensor:
-        """How far statistics of generated clips are from what their genre has, in mean and in variance from clip to clip.
+    def _statistics_error(self, fake: Tensor, label_ids: Tensor, expected: Tensor, spread: Tensor) -> Tensor:
+        """How far statistics of generated clips are from what their label has, in mean and in variance from clip to clip.
 
         Both are without bias for few clips: products of different clips estimate the square of the distance of means, and
         the variance is pushed by its error over the whole batch, of all processes, and no harder where it is many times too
         large: a few such clips would drown all else that G is told.
         """
-        gaps = _grouped((_statistics(fake) - expected[genre_ids]) / spread.sqrt()[..., None])  # (G, n, 2, C, R)
+        gaps = _grouped((_statistics(fake) - expected[label_ids]) / spread.sqrt()[..., None])  # (G, n, 2, C, R)
         n_clips = gaps.shape[1]
         of_means = (gaps.sum(1).square() - gaps.square().sum(1)) / (n_clips * (n_clips - 1))
         variance = gaps.var(1).mean((0, 3))  # (2, C), 1 where clips differ as real ones do
@@ -283,6 +285,16 @@ def floored(codec: Codec, latents: Tensor) -> tuple[Tensor, Tensor]:
     return codec.encode_log_mel(level.clamp_min(floor)), F.relu(floor - level).mean()
 
 
+def _other_labels(labels: Tensor, config: SpectralGANConfig, uniform: Tensor) -> Tensor:
+    """Another label for each (B,), for uniform numbers Tensor[B x 2]; about half of them are of the same genre."""
+    n_clusters, n_others = config.n_clusters, config.n_labels - config.n_clusters
+    cluster = labels % n_clusters
+    within = labels - cluster + (cluster + 1 + (uniform[:, 1] * (n_clusters - 1)).long()) % n_clusters
+    beyond = (labels - cluster + n_clusters + (uniform[:, 1] * n_others).long()) % config.n_labels
+    is_within = (uniform[:, 0] < 0.5) & (n_clusters > 1) | (n_others == 0)
+    return torch.where(is_within, within, beyond)
+
+
 def _averages(latents: Tensor, n_frames: int) -> Tensor:
     """Means over so many frames each, Tensor[B x C x R x T/n_frames], of latents Tensor[B x C x R x T]."""
     return latents.unflatten(3, (-1, n_frames)).mean(4)
@@ -300,13 +312,13 @@ def _statistics(latents: Tensor) -> Tensor:
 
 
 def _moments(statistics: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean over a genre's crops of their statistics, Tensor[2 x C x R], and the variance, Tensor[2 x C]."""
+    """The mean over a label's crops of their statistics, Tensor[2 x C x R], and the variance, Tensor[2 x C]."""
     variance, mean = torch.var_mean(statistics, 0, correction=0)
     return mean, variance.mean(2)
 
 
-def _of_all_genres(moments: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """The mean of each genre, Tensor[n_genres x 2 x C x R], and one variance, Tensor[2 x C], as some have too few tracks."""
+def _of_all_labels(moments: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The mean of each label, Tensor[n_labels x 2 x C x R], and one variance, Tensor[2 x C], as some have too few tracks."""
     means, variances = zip(*moments, strict=True)
     return torch.stack(means), torch.stack(variances).mean(0).clamp_min(1e-3)
 
@@ -317,13 +329,8 @@ def _crop(latents: Tensor, starts: Tensor, length: int) -> Tensor:
     return latents.gather(3, index[:, None, None].expand(-1, *latents.shape[1:3], -1))
 
 
-def _remember_tempos_and_keys(generator: SpectralGenerator, latents: LatentStore) -> None:
-    """What tempos and keys each genre has, every track counting once at each pitch."""
-    names = np.array(latents.tracks.genre_names)
-    for number, genre in enumerate(generator.config.genres):
-        members = np.flatnonzero(names == genre)
-        tempos_bpm = [latents.tempo_bpm(int(track)) for track in members if len(latents.beats_s[track]) >= 4] or [120.0]
-        quantiles = np.quantile(tempos_bpm, np.linspace(0.0, 1.0, N_QUANTILES))
-        generator.tempo_quantiles_bpm[number] = torch.from_numpy(quantiles)
-        counts = np.bincount(latents.keys[members], minlength=N_KEYS + 1)
-        generator.key_shares[number] = torch.from_numpy(counts / counts.sum())
+def _groups(generator: SpectralGenerator, learning_rate: float) -> list[dict]:
+    """The generator's parameters, as Adam takes them."""
+    labels = list(generator.label_embedding.parameters())
+    others = [parameter for name, parameter in generator.named_parameters() if not name.startswith("label_embedding")]
+    return [{"params": others}, {"params": labels, "lr": LABEL_RATE * learning_rate}]

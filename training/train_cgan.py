@@ -43,6 +43,7 @@ from genre_gan.models.projected import MusiCNNOfLatents
 from genre_gan.models.waveform import ACTIVATIONS, MODELS
 from training.arguments import add_common_arguments, add_streaming_argument, positive_int, run_script
 from training.batches import Loader, Slices, StreamLoader, load_features
+from training.clusters import find_clusters
 from training.launch import check_precision, is_main_process
 from training.spectral_fit import check_beginning, fit_codec, fitted_listener, generator_config
 from training.spectral_task import SEMITONES, SpectralGANTask
@@ -65,6 +66,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     mel = parser.add_argument_group("mel alone")
     mel.add_argument("--widths", type=positive_int, nargs=4, default=[256, 256, 160, 96], metavar="N",
                      help="channels of G's levels, from the coarsest (default: 256 256 160 96)")
+    mel.add_argument("--clusters", type=positive_int, default=4, metavar="N",
+                     help="of the music of each genre, which are told apart (default: %(default)s)")
     mel.add_argument("--crop-frames", type=positive_int, nargs=2, default=[80, 24], metavar="N",
                      help="of the crops for D on latents and the projected D, multiples of 8, 10.8 a second (default: 80 24)")
     mel.add_argument("--projected", type=float, default=3.0, help="weight of the projected discriminator (default: %(default)s)")
@@ -128,7 +131,7 @@ def train_waveform(args: argparse.Namespace) -> None:
     trainer.finish(task.trained.save_pretrained)
 
 
-def prepare_spectral(args: argparse.Namespace) -> tuple[FeatureStore, Split, LatentStore, MusiCNNOfLatents]:
+def prepare_spectral(args: argparse.Namespace) -> tuple[FeatureStore, Split, LatentStore, MusiCNNOfLatents, np.ndarray]:
     """All that takes long and is kept in the cache, before the processes need each other."""
     store = load_features(args, FeatureConfig("waveform"))
     split = split_tracks(store.tracks, args.split, seed=args.seed)
@@ -137,17 +140,18 @@ def prepare_spectral(args: argparse.Namespace) -> tuple[FeatureStore, Split, Lat
         fit_codec(codec, store, split.train, args.seed)
     else:
         codec = Codec.load(args.start_from / "codec")
-        check_beginning(args.start_from, generator_config(store.tracks.genres, args.widths, codec))
+        check_beginning(args.start_from, generator_config(store.tracks.genres, args.widths, args.clusters, codec))
     latents = LatentStore(store, split.train, codec, SEMITONES, args.cache_dir, progress=is_main_process())
     dtype = torch.float32 if check_precision(args) == "no" else torch.bfloat16
-    return store, split, latents, fitted_listener(store, latents, codec, args.seed, dtype)
+    listener = fitted_listener(store, latents, codec, args.seed, dtype)
+    return store, split, latents, listener, find_clusters(latents, listener, args.clusters, args.seed)
 
 
 def train_spectral(args: argparse.Namespace) -> None:
-    store, split, latents, listener = prepare_spectral(args)
+    store, split, latents, listener, clusters = prepare_spectral(args)
     trainer = Trainer(args, "cgan", store)
     trainer.say(split.summary())
-    task = SpectralGANTask(trainer, latents, listener)
+    task = SpectralGANTask(trainer, latents, listener, clusters)
     trainer.fit(task)
     task.trained.generator.training_record = trainer.record(task.loader, store, split)
     trainer.finish(task.trained.save_pretrained)

@@ -36,6 +36,7 @@ class LatentStore:
     Attributes:
         folder: of the cached files, which belongs to this codec.
         tracks: the tracks, once for each speed.
+        n_speeds: how many these are.
         n_frames: latent frames of each [shape=(n,)].
         n_features, frame_rate_hz: values in a latent frame, coefficients times rows, and frames in a second.
         keys: the key of each, from 0 to 23 (major, then minor, each from C upwards), or 24 where it is unknown [shape=(n,)].
@@ -58,7 +59,7 @@ class LatentStore:
             key.update(tensor.cpu().numpy().tobytes())
         self.folder = (cache_dir or cache_folder()) / f"latents-{key.hexdigest()[:16]}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.tracks = store.tracks.select(np.tile(tracks, len(semitones)))
+        self.tracks, self.n_speeds = store.tracks.select(np.tile(tracks, len(semitones))), len(semitones)
         work = [int(track) for track in tracks]
         if progress:
             from tqdm.auto import tqdm

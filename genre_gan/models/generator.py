@@ -48,6 +48,7 @@ class SpectralGANConfig:
         n_layers: convolutions at each level.
         style_dim: of the style of a clip.
         noise_dim: of the noise at each place of the grid.
+        n_clusters: of the music of each genre; each is a label of its own, those of a genre one after the other.
     """
 
     genres: tuple[str, ...] = GENRES
@@ -58,12 +59,19 @@ class SpectralGANConfig:
     n_layers: int = 2
     style_dim: int = 128
     noise_dim: int = 8
+    n_clusters: int = 1
 
     def __post_init__(self) -> None:
         if self.n_rows % self.stride:
             raise ValueError(f"n_rows must be a multiple of {self.stride} for {self.n_levels} levels, got {self.n_rows!r}")
         if not self.genres or len(set(self.genres)) != len(self.genres):
             raise ValueError(f"genres must be different names, got {self.genres!r}")
+        if self.n_clusters < 1:
+            raise ValueError(f"n_clusters must be at least 1, got {self.n_clusters!r}")
+
+    @property
+    def n_labels(self) -> int:
+        return len(self.genres) * self.n_clusters
 
     @property
     def n_levels(self) -> int:
@@ -168,30 +176,41 @@ def _circles(beats: Tensor, cycles: tuple[float, ...], rate_hz: float) -> tuple[
 
 
 class SpectralGenerator(PretrainedModel):
-    """Noise, genre weights, key and pulse to latents of the codec.
+    """Noise, weights of the labels, key and pulse to latents of the codec.
 
-    It also remembers what tempos and keys the music had that it learned from, for each genre: `tempo_quantiles_bpm`
-    Tensor[n_genres x 17], from the slowest to the fastest, and `key_shares` Tensor[n_genres x 25].
+    A label is a cluster of a genre's music: told the genre alone, a generator makes one kind of music of each (Liu et al.,
+    "Diverse image generation via self-conditioned GANs", 2020).
+
+    It also remembers what music it learned from: `cluster_shares` Tensor[n_genres x n_clusters], and for each label tempos,
+    `tempo_quantiles_bpm` Tensor[n_labels x 17], from the slowest to the fastest, and keys, `key_shares` Tensor[n_labels x 25].
     """
 
     config_class = SpectralGANConfig
     family = "spectral-gan"
+    cluster_shares: Tensor
     tempo_quantiles_bpm: Tensor
     key_shares: Tensor
 
     def __init__(self, config: SpectralGANConfig):
         super().__init__(config)
-        dim = config.style_dim
-        self.genre_embedding = nn.Embedding(len(config.genres), dim)
+        dim, n_labels = config.style_dim, config.n_labels
+        self.label_embedding = nn.Embedding(n_labels, dim)
         self.key_embedding = nn.Embedding(N_KEYS + 1, dim)
         self.mapping = nn.ModuleList([EqualLinear(n_in, 2 * dim, GAIN) for n_in in (3 * dim, 2 * dim, 2 * dim)])
         self.levels = nn.ModuleList([_Level(config, level) for level in range(config.n_levels)])
-        self.register_buffer("tempo_quantiles_bpm", torch.full((len(config.genres), N_QUANTILES), 120.0))
-        self.register_buffer("key_shares", torch.full((len(config.genres), N_KEYS + 1), 1.0 / (N_KEYS + 1)))
+        self.register_buffer("cluster_shares", torch.full((len(config.genres), config.n_clusters), 1.0 / config.n_clusters))
+        self.register_buffer("tempo_quantiles_bpm", torch.full((n_labels, N_QUANTILES), 120.0))
+        self.register_buffer("key_shares", torch.full((n_labels, N_KEYS + 1), 1.0 / (N_KEYS + 1)))
         self.output = StyleConv2d(config.widths[-1], config.n_coefficients, 2 * dim, (1, 1), demodulate=False)
 
+    def draw_labels(self, genre_weights: Tensor, uniform: Tensor) -> Tensor:
+        """Weights of labels Tensor[B x n_labels], one of each genre's clusters, for uniform numbers Tensor[B x n_genres] to 1."""
+        n_clusters = self.config.n_clusters
+        clusters = (self.cluster_shares.cumsum(1) <= uniform[..., None]).sum(2).clamp_max(n_clusters - 1)
+        return (genre_weights[..., None] * F.one_hot(clusters, n_clusters)).flatten(1)
+
     def draw_tempo_bpm(self, weights: Tensor, uniform: Tensor) -> Tensor:
-        """Tempos (B,) as the genres have them, for weights Tensor[B x n_genres] and uniform numbers (B,) in [0, 1]."""
+        """Tempos (B,) as the labels have them, for weights Tensor[B x n_labels] and uniform numbers (B,) in [0, 1]."""
         quantiles = weights @ self.tempo_quantiles_bpm  # (B, N_QUANTILES)
         place = uniform * (N_QUANTILES - 1)
         below = place.long().clamp_max(N_QUANTILES - 2)
@@ -199,19 +218,19 @@ class SpectralGenerator(PretrainedModel):
         return torch.lerp(pair[:, 0], pair[:, 1], place - below)
 
     def draw_key(self, weights: Tensor, uniform: Tensor) -> Tensor:
-        """Keys (B,) from 0 to 24 as the genres have them, in the same way."""
+        """Keys (B,) from 0 to 24 as the labels have them, in the same way."""
         return ((weights @ self.key_shares).cumsum(1) <= uniform[:, None]).sum(1).clamp_max(N_KEYS)
 
     def map_style(self, style: Tensor, weights: Tensor, key_ids: Tensor) -> Tensor:
-        """Mapped styles Tensor[B x 2*style_dim] of styles, genre weights Tensor[B x n_genres] (rows sum to 1) and keys (B,)."""
-        x = torch.cat([style, weights @ self.genre_embedding.weight, self.key_embedding(key_ids)], 1)
+        """Mapped styles Tensor[B x 2*style_dim] of styles, weights Tensor[B x n_labels] (rows sum to 1) and keys (B,)."""
+        x = torch.cat([style, weights @ self.label_embedding.weight, self.key_embedding(key_ids)], 1)
         x = x * (x.square().mean(1, keepdim=True) + 1e-6).rsqrt()
         for layer in self.mapping:
             x = F.leaky_relu(layer(x), 0.2)
         return x
 
     def forward(self, noise: ClipNoise, weights: Tensor, key_ids: Tensor, pulse: Pulse, start: int = 0) -> Tensor:
-        """Latents Tensor[B x C x R x T] for genre weights Tensor[B x n_genres], keys (B,) from 0 to 24 (unknown) and a pulse.
+        """Latents Tensor[B x C x R x T] for weights Tensor[B x n_labels], keys (B,) from 0 to 24 (unknown) and a pulse.
 
         `noise` holds the frames that `config.spans(start, start + T)` asks for.
         """
@@ -263,7 +282,7 @@ class _Level(nn.Module):
 
 
 class LatentDiscriminator(nn.Module):
-    """Latents, the genre, the key and the pulse to one logit for each stretch of about six frames."""
+    """Latents, the label, the key and the pulse to one logit for each stretch of about six frames."""
 
     def __init__(self, config: SpectralGANConfig, widths: tuple[int, ...] = (64, 96, 160, 256)):
         super().__init__()
@@ -276,12 +295,12 @@ class LatentDiscriminator(nn.Module):
         n_rows = config.n_rows >> (len(widths) - 1)
         self.gather = EqualConv2d((widths[-1] + 1) * n_rows, widths[-1], (1, 3), GAIN)
         self.output = EqualLinear(widths[-1], 1)
-        self.genre_embedding = nn.Embedding(len(config.genres), widths[-1])
+        self.label_embedding = nn.Embedding(config.n_labels, widths[-1])
         self.key_embedding = nn.Embedding(N_KEYS + 1, widths[-1])
-        nn.init.zeros_(self.genre_embedding.weight)
+        nn.init.zeros_(self.label_embedding.weight)
         nn.init.zeros_(self.key_embedding.weight)
 
-    def forward(self, latents: Tensor, genre_ids: Tensor, key_ids: Tensor, pulse: Pulse) -> Tensor:
+    def forward(self, latents: Tensor, label_ids: Tensor, key_ids: Tensor, pulse: Pulse) -> Tensor:
         """Logits Tensor[B x T/8] of latents Tensor[B x C x R x T]."""
         x = self.enter(latents.contiguous(memory_format=torch.channels_last))
         phases = pulse.phases(HEARD_CYCLES, 0, latents.shape[3], self.config.latent_rate_hz)
@@ -293,7 +312,7 @@ class LatentDiscriminator(nn.Module):
         spread = group_deviation(x).mean((1, 2, 3), keepdim=True).expand(-1, 1, *x.shape[2:])
         x = torch.cat([x, spread], 1).flatten(1, 2)[:, :, None]  # (B, (C + 1) * R, 1, T)
         features = F.leaky_relu(self.gather(x), 0.2)[:, :, 0].transpose(1, 2).float()  # (B, T, C)
-        wanted = self.genre_embedding(genre_ids) + self.key_embedding(key_ids)
+        wanted = self.label_embedding(label_ids) + self.key_embedding(key_ids)
         projection = (wanted[:, None] * features).sum(2) / math.sqrt(features.shape[2])
         return self.output(features)[..., 0] + projection
 

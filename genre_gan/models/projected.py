@@ -146,9 +146,9 @@ def _overlap(codec: Codec) -> Tensor:
 class ProjectedDiscriminator(nn.Module):
     """One small head for each layer of a frozen network; a hinge loss on their logits belongs to it."""
 
-    def __init__(self, n_channels: list[int], n_genres: int, width: int = 128):
+    def __init__(self, n_channels: list[int], n_labels: int, width: int = 128):
         super().__init__()
-        self.heads = nn.ModuleList(_Head(n, n_genres, width) for n in n_channels)
+        self.heads = nn.ModuleList(_Head(n, n_labels, width) for n in n_channels)
 
     @torch.no_grad()
     def standardize(self, layers: list[Tensor]) -> None:
@@ -165,35 +165,35 @@ class ProjectedDiscriminator(nn.Module):
             parts += [mean, (variance + 1e-4).sqrt()]
         return torch.cat(parts, 1)
 
-    def forward(self, layers: list[Tensor], genre_ids: Tensor) -> Tensor:
-        """Logits Tensor[B x n] of all heads, over time and of the whole, for layers Tensor[B x C x T] and genres (B,)."""
-        return torch.cat([head(layer, genre_ids) for head, layer in zip(self.heads, layers, strict=True)], 1)
+    def forward(self, layers: list[Tensor], label_ids: Tensor) -> Tensor:
+        """Logits Tensor[B x n] of all heads, over time and of the whole, for layers Tensor[B x C x T] and labels (B,)."""
+        return torch.cat([head(layer, label_ids) for head, layer in zip(self.heads, layers, strict=True)], 1)
 
 
 class _Head(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, n_in: int, n_genres: int, width: int):
+    def __init__(self, n_in: int, n_labels: int, width: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_in, 1))
         self.register_buffer("scale", torch.ones(n_in, 1))
         strided = [spectral_norm(nn.Conv1d(n, width, 5, 2, 2)) for n in (n_in, width, width)]
         self.layers = nn.ModuleList(strided)
         self.over_time, self.of_whole = spectral_norm(nn.Conv1d(width, 1, 1)), spectral_norm(nn.Linear(2 * width, 1))
-        self.time_genres, self.whole_genres = nn.Embedding(n_genres, width), nn.Embedding(n_genres, width)
-        for embedding in (self.time_genres, self.whole_genres):
+        self.time_labels, self.whole_labels = nn.Embedding(n_labels, width), nn.Embedding(n_labels, width)
+        for embedding in (self.time_labels, self.whole_labels):
             nn.init.normal_(embedding.weight, std=0.05)
 
     def standardized(self, layer: Tensor) -> Tensor:
         return (layer - self.mean) / self.scale
 
-    def forward(self, layer: Tensor, genre_ids: Tensor) -> Tensor:
+    def forward(self, layer: Tensor, label_ids: Tensor) -> Tensor:
         x = self.standardized(layer)
         for convolution in self.layers:
             x = F.leaky_relu(convolution(x), 0.2)
         pooled, size = x.mean(2), math.sqrt(x.shape[1])
-        over_time = self.over_time(x)[:, 0] + (self.time_genres(genre_ids)[:, :, None] * x).sum(1) / size
+        over_time = self.over_time(x)[:, 0] + (self.time_labels(label_ids)[:, :, None] * x).sum(1) / size
         of_whole = self.of_whole(torch.cat([pooled, group_deviation(pooled)], 1))
-        of_whole = of_whole + (self.whole_genres(genre_ids) * pooled).sum(1, keepdim=True) / size
+        of_whole = of_whole + (self.whole_labels(label_ids) * pooled).sum(1, keepdim=True) / size
         return torch.cat([over_time, of_whole], 1)
