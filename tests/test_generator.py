@@ -121,16 +121,16 @@ def test_tempos_and_keys_are_drawn_as_the_genres_have_them(generator):
 def test_the_discriminator_tells_clips_apart_by_what_it_is_told():
     torch.manual_seed(0)
     discriminator = LatentDiscriminator(TINY, (4, 6, 8))
-    for embedding in (discriminator.genre_embedding, discriminator.key_embedding):
+    for embedding in (discriminator.label_embedding, discriminator.key_embedding):
         torch.nn.init.normal_(embedding.weight)
     latents, pulse = torch.randn(4, 4, 8, 16), Pulse(torch.full((4,), 90.0), torch.zeros(4))
-    genre_ids, key_ids = torch.tensor([0, 1, 2, 0]), torch.tensor([0, 5, 24, 24])
-    logits = discriminator(latents, genre_ids, key_ids, pulse)
+    label_ids, key_ids = torch.tensor([0, 1, 2, 0]), torch.tensor([0, 5, 24, 24])
+    logits = discriminator(latents, label_ids, key_ids, pulse)
     assert logits.shape == (4, 4)
     for changed in (
-        (genre_ids.roll(1), key_ids, pulse),
-        (genre_ids, key_ids.roll(1), pulse),
-        (genre_ids, key_ids, pulse._replace(beat=pulse.beat + 0.4)),
+        (label_ids.roll(1), key_ids, pulse),
+        (label_ids, key_ids.roll(1), pulse),
+        (label_ids, key_ids, pulse._replace(beat=pulse.beat + 0.4)),
     ):
         assert (discriminator(latents, *changed) - logits).abs().mean() > 1e-4
 

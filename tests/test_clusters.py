@@ -1,0 +1,104 @@
+"""Clusters of each genre's music: found by ear, drawn as the music has them, and wrong as each other."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from genre_gan.data.cache import FeatureStore
+from genre_gan.data.latents import LatentStore
+from genre_gan.data.sources import load_tracks
+from genre_gan.features import FeatureConfig
+from genre_gan.hub import packaged_weights
+from genre_gan.models.codec import Codec, CodecConfig
+from genre_gan.models.generator import N_KEYS, SpectralGANConfig, SpectralGenerator
+from genre_gan.models.musicnn import MusiCNN
+from genre_gan.models.projected import MusiCNNOfLatents, _overlap
+from tests.conftest import SAMPLE_RATE_HZ, synthesize
+from training.clusters import find_clusters
+from training.paired_crops import PairedCrops
+from training.spectral_fit import remember_music
+from training.spectral_task import _other_labels
+
+LENGTHS = (16, 8)
+
+
+@pytest.fixture(scope="module")
+def latents(tmp_path_factory) -> LatentStore:
+    """Three tracks of tones, three of noise and one of low noise as blues, and two of tones as jazz, each at three pitches."""
+    root = tmp_path_factory.mktemp("music")
+    rng, n = np.random.default_rng(0), 4 * SAMPLE_RATE_HZ
+    sounds = {f"blues/{i}": synthesize(220.0, 2.0, 4.0, seed=i) for i in (0, 2, 4)}
+    sounds |= {f"blues/{i}": 0.3 * rng.standard_normal(n) for i in (1, 3, 5)}
+    sounds |= {"blues/6": 0.02 * np.cumsum(rng.standard_normal(n)) % 1.0 - 0.5}
+    sounds |= {f"jazz/{i}": synthesize(330.0, 3.0, 4.0, seed=i) for i in range(2)}
+    for name, samples in sounds.items():
+        path = root / f"{name}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, samples, SAMPLE_RATE_HZ)
+    store = FeatureStore(load_tracks([str(root)]), FeatureConfig("waveform"), root / "cache")
+    return LatentStore(store, np.arange(len(sounds)), Codec(CodecConfig()), (-1, 0, 1), root / "cache")
+
+
+@pytest.fixture(scope="module")
+def listener() -> MusiCNNOfLatents:
+    codec = Codec(CodecConfig())
+    listener = MusiCNNOfLatents(codec, MusiCNN.load(packaged_weights("musicnn")))
+    listener.filters.copy_(_overlap(codec))
+    return listener
+
+
+def stem(latents: LatentStore, track: int) -> int:
+    return int(Path(str(latents.tracks.sound(track))).stem)
+
+
+def test_tracks_that_sound_alike_are_a_cluster_at_every_pitch_and_none_is_one_alone(latents, listener):
+    clusters = find_clusters(latents, listener, 3, seed=0)
+    assert len(clusters) == 27 and np.array_equal(clusters[:9], clusters[9:18]) and np.array_equal(clusters[:9], clusters[18:])
+    of_blues = {stem(latents, i): clusters[i] for i in range(9) if latents.tracks.genre_names[i] == "blues"}
+    tones, noise = {of_blues[i] for i in (0, 2, 4)}, {of_blues[i] for i in (1, 3, 5)}
+    assert len(tones) == len(noise) == 1 and tones != noise
+    assert of_blues[6] in tones | noise
+    assert find_clusters(latents, listener, 1, seed=0).tolist() == [0] * 27
+
+
+def test_rows_are_of_the_cluster_that_they_are_called_and_as_often_as_its_share_says(latents, listener):
+    clusters = find_clusters(latents, listener, 3, seed=0)
+    source = PairedCrops(latents, clusters, 3, LENGTHS, n_rows=8, seed=0)
+    assert source.genres == ("blues", "jazz")
+    picks = np.concatenate([source.choose(step) for step in range(100)])
+    labels, long, short = picks[:, 0], picks[:, 1], picks[:, 3]
+    for tracks in (long, short):
+        assert np.array_equal(np.array([source.genres.index(latents.tracks.genre_names[i]) for i in tracks]), labels // 3)
+        assert np.array_equal(clusters[tracks], labels % 3)
+    shares = source.cluster_shares()
+    assert shares.shape == (2, 3) and np.allclose(shares.sum(1), 1.0)
+    found = np.bincount(labels, minlength=6).reshape(2, 3) / 400
+    assert np.abs(found - shares).max() < 0.08
+
+
+def test_the_generator_draws_clusters_keys_and_tempos_as_its_music_has_them(latents, listener):
+    clusters = find_clusters(latents, listener, 3, seed=0)
+    generator = SpectralGenerator(SpectralGANConfig(genres=("blues", "jazz"), widths=(8, 8, 8, 8), n_clusters=3))
+    source = PairedCrops(latents, clusters, 3, LENGTHS, n_rows=8, seed=0)
+    remember_music(generator, source)
+    weights = generator.draw_labels(torch.tensor([[0.25, 0.75]]).expand(500, -1), torch.rand(500, 2))
+    assert torch.equal(weights.unflatten(1, (2, 3)).sum(2), torch.tensor([[0.25, 0.75]]).expand(500, -1))
+    assert ((weights > 0).sum(1) == 2).all()  # one cluster of each genre
+    torch.testing.assert_close((weights > 0).float().mean(0).unflatten(0, (2, 3)), generator.cluster_shares, atol=0.08, rtol=0)
+    assert generator.key_shares.shape == (6, N_KEYS + 1)
+    torch.testing.assert_close(generator.key_shares.sum(1), torch.ones(6))
+    assert generator.draw_tempo_bpm(weights, torch.rand(500)).isfinite().all()
+
+
+@pytest.mark.parametrize(("n_genres", "n_clusters"), [(3, 4), (3, 1), (1, 4)])
+def test_what_is_wrong_is_another_label_and_half_of_it_of_the_same_genre(n_genres, n_clusters):
+    config = SpectralGANConfig(genres=("blues", "jazz", "rock")[:n_genres], n_clusters=n_clusters)
+    labels = torch.arange(config.n_labels).repeat_interleave(400)
+    others = _other_labels(labels, config, torch.rand(len(labels), 2))
+    assert ((others >= 0) & (others < config.n_labels) & (others != labels)).all()
+    assert set(others.tolist()) == set(range(config.n_labels))
+    share = (others // n_clusters == labels // n_clusters).float().mean()
+    assert abs(share - (1.0 if n_genres == 1 else 0.0 if n_clusters == 1 else 0.5)) < 0.05
