@@ -122,10 +122,13 @@ class SpectralModel:
             part = [values[:, low - begin : high - begin].to(self.device) for values, (begin, _), (low, high) in spans]
             yield self.generator.synthesize(part, bars, mapped, pulse, start)[..., : n_frames - start]
 
+    def _genre_weights(self, recipe: Recipe) -> Tensor:
+        return torch.tensor([genre_weights(recipe.genre, self.genres)], device=self.device)
+
     def _weights(self, recipe: Recipe) -> Tensor:
         """Weights of labels Tensor[1 x n_labels]; of each genre the recipe draws a cluster."""
-        weights = torch.tensor([genre_weights(recipe.genre, self.genres)], device=self.device)
-        return self.generator.draw_labels(weights, self._uniform(recipe, 3, 1, n=len(self.genres))[None])
+        uniform = self._uniform(recipe, 3, 1, n=len(self.genres))
+        return self.generator.draw_labels(self._genre_weights(recipe), uniform[None])
 
     def _uniform(self, recipe: Recipe, *stream: int, n: int = 1) -> Tensor:
         """Uniform numbers (n,) in [0, 1] that move little where the recipe varies little."""
@@ -133,18 +136,20 @@ class SpectralModel:
         return 0.5 * (1.0 + torch.erf(normal / math.sqrt(2.0)))
 
     def _map_style(self, recipe: Recipe) -> Tensor:
-        """The mapped style Tensor[1 x S], as far from the mean of its cluster as the recipe's variation says."""
+        """The mapped style Tensor[1 x S], as far from the mean of its genre as the recipe's variation says."""
         weights = self._weights(recipe)
         if recipe.key is not None:
             key = torch.tensor([KEYS.index(recipe.key)], device=self.device)
         else:
             key = self.generator.draw_key(weights, self._uniform(recipe, 3))
         style_dim = self.generator.config.style_dim
-        own = _TRUNCATION * torch.from_numpy(recipe.noise(0).draw(style_dim))[None].to(self.device)
-        own = self.generator.map_style(own, weights, key)
+        style = torch.from_numpy(recipe.noise(0).draw(style_dim))[None].to(self.device)
+        own = self.generator.map_style(_TRUNCATION * style, weights, key)
         if recipe.variation == 1.0:
             return own
-        many = torch.from_numpy(np.random.default_rng(0).normal(0.0, _TRUNCATION, (_N_STYLES, style_dim)).astype(np.float32))
-        mapped = self.generator.map_style(many.to(self.device), weights.expand(_N_STYLES, -1), key.expand(_N_STYLES))
-        mean = mapped.mean(0, keepdim=True)
+        rng = np.random.default_rng(0)
+        styles = torch.from_numpy(rng.standard_normal((_N_STYLES, style_dim), np.float32)).to(self.device)
+        uniform = torch.from_numpy(rng.random((_N_STYLES, len(self.genres)), np.float32)).to(self.device)
+        labels = self.generator.draw_labels(self._genre_weights(recipe).expand(_N_STYLES, -1), uniform)
+        mean = self.generator.map_style(_TRUNCATION * styles, labels, key.expand(_N_STYLES)).mean(0, keepdim=True)
         return mean + recipe.variation * (own - mean)
