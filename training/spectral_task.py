@@ -53,6 +53,7 @@ FALLING_SHARE = 0.4  # of the steps, the last ones, in which the learning rates 
 STATISTICS_WEIGHT = 2.0
 ENERGY_WEIGHT = 4.0
 DEPTH_WEIGHT = 1.0  # of what lies below the codec's floor
+SAME_GENRE = 0.25  # of the labels that music is wrong as
 SLOW_FRAMES = 8  # whose averages tell how the music moves slowly
 HIDDEN_KEY_SHARE = 0.5  # of rows whose key G and D are not told
 GAIN_DB, TILT_DB, NOISE, MASK_SHARE = 2.4, 2.4, 0.05, 0.3
@@ -108,7 +109,7 @@ class SpectralGANTask(Task):
             projected,
             torch.optim.Adam(_groups(generator, args.learning_rate), args.learning_rate, betas=(0.0, 0.99), fused=True),
             torch.optim.Adam(discriminator.parameters(), 2.0 * args.learning_rate, betas=(0.0, 0.99), fused=True),
-            torch.optim.Adam(projected.parameters(), 0.4 * args.learning_rate, betas=(0.0, 0.99), fused=True),
+            torch.optim.Adam(projected.parameters(), 1.5 * args.learning_rate, betas=(0.0, 0.99), fused=True),
         )
         self.generator, self.discriminator, self.projected, self.optimizer_g, self.optimizer_d, self.optimizer_p = prepared
         self.of_short, self.of_slow = self._measure_real()
@@ -183,8 +184,7 @@ class SpectralGANTask(Task):
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Learn, also that real music of one label is wrong as another, and return what is heard in real music too.
 
-        After Reed et al., "Generative adversarial text to image synthesis" (2016), section 4.2; half of the others are of the
-        same genre.
+        After Reed et al., "Generative adversarial text to image synthesis" (2016), section 4.2.
         """
         others = _other_labels(batch.genre_ids, self.config, batch.rand(2, draw=5))
         with torch.no_grad():
@@ -286,12 +286,12 @@ def floored(codec: Codec, latents: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _other_labels(labels: Tensor, config: SpectralGANConfig, uniform: Tensor) -> Tensor:
-    """Another label for each (B,), for uniform numbers Tensor[B x 2]; about half of them are of the same genre."""
+    """Another label for each (B,), for uniform numbers Tensor[B x 2]; a share `SAME_GENRE` of them is of the same genre."""
     n_clusters, n_others = config.n_clusters, config.n_labels - config.n_clusters
     cluster = labels % n_clusters
     within = labels - cluster + (cluster + 1 + (uniform[:, 1] * (n_clusters - 1)).long()) % n_clusters
     beyond = (labels - cluster + n_clusters + (uniform[:, 1] * n_others).long()) % config.n_labels
-    is_within = (uniform[:, 0] < 0.5) & (n_clusters > 1) | (n_others == 0)
+    is_within = (uniform[:, 0] < SAME_GENRE) & (n_clusters > 1) | (n_others == 0)
     return torch.where(is_within, within, beyond)
 
 
