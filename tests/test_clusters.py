@@ -68,14 +68,14 @@ def test_rows_are_of_the_cluster_that_they_are_called_and_as_often_as_its_share_
     clusters = find_clusters(latents, listener, 3, seed=0)
     source = PairedCrops(latents, clusters, 3, LENGTHS, n_rows=8, seed=0)
     assert source.genres == ("blues", "jazz")
-    picks = np.concatenate([source.choose(step) for step in range(100)])
+    picks = np.concatenate([source.choose(step) for step in range(400)])
     labels, long, short = picks[:, 0], picks[:, 1], picks[:, 3]
     for tracks in (long, short):
         assert np.array_equal(np.array([source.genres.index(latents.tracks.genre_names[i]) for i in tracks]), labels // 3)
         assert np.array_equal(clusters[tracks], labels % 3)
     shares = source.cluster_shares()
     assert shares.shape == (2, 3) and np.allclose(shares.sum(1), 1.0)
-    found = np.bincount(labels, minlength=6).reshape(2, 3) / 400
+    found = np.bincount(labels, minlength=6).reshape(2, 3) / 1600
     assert np.abs(found - shares).max() < 0.08
 
 

@@ -16,8 +16,8 @@ class PairedCrops:
     """Rows of a long crop and a short one of the same label, genres alike often, longer tracks more often than short ones.
 
     A label is a cluster of a genre's music: `clusters` has that of each track of `store`, from 0. Rows come in groups of one
-    genre, so that the discriminators, which see how much a group differs, can tell a generator that knows one clip of a genre
-    from music.
+    label, so that the discriminators, which see how much a group differs, can tell a generator that knows one clip of it from
+    music.
 
     `features` are both crops, one after the other; `genre_ids` the labels; `conditions` key, tempo and beat of the long one, then
     those of the short.
@@ -29,9 +29,11 @@ class PairedCrops:
         self.store, self.lengths, self.n_rows, self.seed = store, lengths, n_rows, seed
         self.genres, names = store.tracks.genres, np.array(store.tracks.genre_names)
         self.labels = np.array([self.genres.index(name) for name in names]) * n_clusters + clusters  # of each track
-        labels = range(len(self.genres) * n_clusters)
+        labels = [self.labels == label for label in range(len(self.genres) * n_clusters)]
         self._of_genre = [np.flatnonzero((names == genre) & (store.n_frames >= lengths[0])) for genre in self.genres]
-        self._of_label = [np.flatnonzero((self.labels == label) & (store.n_frames >= lengths[1])) for label in labels]
+        self._of_label = {
+            length: [np.flatnonzero(members & (store.n_frames >= length)) for members in labels] for length in lengths
+        }
         lacking = [genre for genre, members in zip(self.genres, self._of_genre, strict=True) if len(members) == 0]
         if lacking:
             seconds = lengths[0] / store.frame_rate_hz
@@ -42,17 +44,17 @@ class PairedCrops:
     def choose(self, step: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, step])
         n_groups = -(-self.n_rows // GROUP_ROWS)
-        genres = np.resize(rng.permutation(len(self.genres)), n_groups).repeat(GROUP_ROWS)[: self.n_rows]
-        long = np.array([self._draw(rng, self._of_genre[genre]) for genre in genres])
-        picks = [labels := self.labels[long]]
-        short = np.array([self._draw(rng, self._of_label[label]) for label in labels])
-        for tracks, length in zip((long, short), self.lengths, strict=True):
+        genres = np.resize(rng.permutation(len(self.genres)), n_groups)
+        labels = self.labels[[self._draw(rng, self._of_genre[genre]) for genre in genres]].repeat(GROUP_ROWS)[: self.n_rows]
+        picks = [labels]
+        for length in self.lengths:
+            tracks = np.array([self._draw(rng, self._of_label[length][label]) for label in labels])
             picks += [tracks, rng.integers(0, self.store.n_frames[tracks] - length + 1)]
         return np.stack([*picks, rng.integers(0, BEATS_PER_BAR, self.n_rows)], 1)
 
     def cluster_shares(self) -> np.ndarray:
         """How often rows of each genre are of each of its clusters [shape=(n_genres, n_clusters)]."""
-        shares = np.zeros(len(self._of_label))
+        shares = np.zeros(len(self._of_label[self.lengths[0]]))
         for members in self._of_genre:
             np.add.at(shares, self.labels[members], self._chances(members))
         return shares.reshape(len(self.genres), -1)
@@ -60,10 +62,9 @@ class PairedCrops:
     def crops(self, label: int, length: int, n_crops: int) -> Tensor:
         """Latents of some crops of one label, Tensor[n_crops x T x F], drawn as for training; of its genre where it has none."""
         rng = np.random.default_rng([self.seed, label])
-        members = self._of_label[label]
-        members = members[self.store.n_frames[members] >= length]
+        members = self._of_label[length][label]
         if len(members) == 0:
-            members = self._of_genre[label * len(self.genres) // len(self._of_label)]
+            members = self._of_genre[label * len(self.genres) // len(self._of_label[length])]
         tracks = [self._draw(rng, members) for _ in range(n_crops)]
         starts = [int(rng.integers(0, self.store.n_frames[track] - length + 1)) for track in tracks]
         picks = zip(tracks, starts, strict=True)

@@ -5,7 +5,7 @@ at the short crops through a frozen network that knows music (`genre_gan.models.
 several pitches, and on real and generated latents alike a random gain and tilt, noise and masked moments (Zhao et al.,
 "Differentiable augmentation for data-efficient GAN training", 2020). Left to both games alone, G plays too evenly: wrong details
 cost less when they are small. So the mean and the movement of each coefficient, quick and slow, are held to what real clips have,
-as is how much clips differ; and what the frozen network hears in clips of a genre is held to what it hears in real ones.
+as is how much clips differ; and what the frozen network hears in clips of a label is held to what it hears in real ones.
 
 Recordings of a low sample rate have nothing in the uppermost rows, to the last digit, and a discriminator of latents would look
 at nothing else. So what is generated is cut off at the codec's floor, as real music is, before anything looks at it.
@@ -301,7 +301,7 @@ def _averages(latents: Tensor, n_frames: int) -> Tensor:
 
 
 def _grouped(rows: Tensor) -> Tensor:
-    """Rows Tensor[B x ...] by groups of one genre, Tensor[G x n x ...]."""
+    """Rows Tensor[B x ...] by groups of one label, Tensor[G x n x ...]."""
     return rows.unflatten(0, (-1, math.gcd(len(rows), GROUP_ROWS)))
 
 
