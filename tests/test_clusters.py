@@ -19,7 +19,7 @@ from genre_gan.models.projected import MusiCNNOfLatents, _overlap
 from tests.conftest import SAMPLE_RATE_HZ, synthesize
 from training.clusters import find_clusters
 from training.paired_crops import PairedCrops
-from training.spectral_fit import remember_music
+from training.spectral_fit import read_beginning, remember_music
 from training.spectral_task import _other_labels
 
 LENGTHS = (16, 8)
@@ -102,3 +102,19 @@ def test_what_is_wrong_is_another_label_and_a_quarter_of_it_of_the_same_genre(n_
     assert set(others.tolist()) == set(range(config.n_labels))
     share = (others // n_clusters == labels // n_clusters).float().mean()
     assert abs(share - (1.0 if n_genres == 1 else 0.0 if n_clusters == 1 else 0.25)) < 0.05
+
+
+@torch.inference_mode()
+def test_a_generator_without_clusters_begins_all_of_a_genres_clusters(tmp_path):
+    torch.manual_seed(0)
+    whole = SpectralGenerator(SpectralGANConfig(genres=("blues", "jazz"), widths=(8, 8, 8, 8)))
+    whole.save_pretrained(tmp_path)
+    divided = SpectralGenerator(SpectralGANConfig(genres=("blues", "jazz"), widths=(8, 8, 8, 8), n_clusters=3))
+    divided.load_state_dict(read_beginning(tmp_path, divided.config))
+    style, key_ids = torch.randn(6, 128), torch.arange(6)
+    genres, labels = torch.eye(2).repeat_interleave(3, 0), torch.eye(6)
+    torch.testing.assert_close(divided.map_style(style, labels, key_ids), whole.map_style(style, genres, key_ids))
+    assert torch.equal(whole.draw_labels(genres, torch.rand(6, 2)), genres)
+    with pytest.raises(ValueError, match=r"n_clusters 3 there, 2 here"):
+        divided.save_pretrained(tmp_path)
+        read_beginning(tmp_path, SpectralGANConfig(genres=("blues", "jazz"), widths=(8, 8, 8, 8), n_clusters=2))

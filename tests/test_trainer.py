@@ -235,7 +235,7 @@ def test_a_stream_needs_to_know_where_it_ends(words):
         train_cgan.main([*words[:-2], "--streaming", "--model", "fcn"])
 
 
-MEL = ["--widths", "8", "8", "8", "8", "--crop-frames", "16", "8", "--batch-size", "4"]
+MEL = ["--widths", "8", "8", "8", "8", "--clusters", "2", "--crop-frames", "16", "8", "--batch-size", "4"]
 
 
 def test_a_step_of_mel_touches_no_other_device_than_its_own(words):

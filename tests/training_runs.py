@@ -32,7 +32,10 @@ TINY = {
     "lstm": ["train_lstm.py", "--segment-s", "1", "--hidden-size", "8"],
     "toy": ["toy_training.py"],
     # A seed whose rows lie on no kink of a leaky ReLU, where rounding decides which gradient there is.
-    "mel": ["train_cgan.py", "--widths", "8", "8", "8", "8", "--crop-frames", "16", "8", "--batch-size", "8", "--seed", "1"],
+    "mel": [
+        "train_cgan.py", "--widths", "8", "8", "8", "8", "--clusters", "2", "--crop-frames", "16", "8", "--batch-size", "8",
+        "--seed", "1",
+    ],
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from genre_gan.data.cache import FeatureStore, code_version, one_at_a_time, save_array
 from genre_gan.data.latents import CODE, LatentStore, level
@@ -20,6 +21,8 @@ from genre_gan.models.generator import N_KEYS, N_QUANTILES, SpectralGANConfig, S
 from genre_gan.models.musicnn import MusiCNN
 from genre_gan.models.projected import MusiCNNOfLatents
 from training.paired_crops import PairedCrops
+
+REMEMBERED = ("tempo_quantiles_bpm", "key_shares")  # of each label
 
 
 def generator_config(genres: tuple[str, ...], widths: Sequence[int], n_clusters: int, codec: Codec) -> SpectralGANConfig:
@@ -34,20 +37,31 @@ def generator_config(genres: tuple[str, ...], widths: Sequence[int], n_clusters:
     )
 
 
-def check_beginning(folder: Path, config: SpectralGANConfig) -> None:
-    """`ValueError` unless the generator in `folder` has the shape and the genres of this training."""
-    theirs, ours = asdict(SpectralGenerator.load(folder).config), asdict(config)
+def read_beginning(folder: Path, config: SpectralGANConfig) -> dict[str, Tensor]:
+    """The weights of the generator in `folder` for this training; that of a genre as a whole begins all of its clusters.
+
+    Raises:
+        ValueError: it has another shape or other genres.
+    """
+    beginning = SpectralGenerator.load(folder)
+    theirs, ours = asdict(beginning.config), asdict(config)
+    if theirs["n_clusters"] == 1:
+        theirs["n_clusters"] = config.n_clusters
     differing = [f"{name} {theirs[name]!r} there, {ours[name]!r} here" for name in ours if theirs[name] != ours[name]]
     if differing:
         raise ValueError(
             f"--start-from {folder}: it cannot be gone on from, its {'; '.join(differing)}. Choose the same with --genres, "
             "--widths and --clusters, or begin without --start-from"
         )
+    n_each, weights = config.n_clusters // beginning.config.n_clusters, beginning.state_dict()
+    of_labels = {name: weights[name].repeat_interleave(n_each, 0) for name in ("genre_embedding.weight", *REMEMBERED)}
+    return SpectralGenerator(config).state_dict() | weights | of_labels
 
 
 def remember_music(generator: SpectralGenerator, source: PairedCrops) -> None:
     """How much of each genre's music is of each cluster, and what tempos and keys it has, every track alike at each pitch."""
-    generator.cluster_shares.copy_(torch.from_numpy(source.cluster_shares()))
+    if generator.config.n_clusters > 1:
+        generator.cluster_shares.copy_(torch.from_numpy(source.cluster_shares()))
     latents = source.store
     for label in range(generator.config.n_labels):
         members = np.flatnonzero(source.labels == label)

@@ -41,17 +41,16 @@ from training.batches import Batch, check_batch_size
 from training.gan import energy_distance, frozen, gradient_penalty
 from training.paired_crops import PairedCrops
 from training.previews import write_previews
-from training.spectral_fit import generator_config, remember_music
+from training.spectral_fit import generator_config, read_beginning, remember_music
 from training.trainer import Task, Trainer
 
 SEMITONES = (-2, -1, 0, 1, 2)
 D_ALONE_STEPS = 50
 PENALTY_EVERY = 8
 EMA_DECAY = 0.998
-LABEL_RATE = 8.0  # of the rate, for what stands for a label: few rows of a batch are of it
 FALLING_SHARE = 0.4  # of the steps, the last ones, in which the learning rates fall to nothing
 STATISTICS_WEIGHT = 2.0
-ENERGY_WEIGHT = 16.0
+ENERGY_WEIGHT = 4.0
 DEPTH_WEIGHT = 1.0  # of what lies below the codec's floor
 SAME_GENRE = 0.25  # of the labels that music is wrong as
 SLOW_FRAMES = 8  # whose averages tell how the music moves slowly
@@ -94,7 +93,7 @@ class SpectralGANTask(Task):
         self.config = generator_config(self.source.genres, args.widths, args.clusters, codec)
         generator = SpectralGenerator(self.config)
         if args.start_from is not None:
-            generator.load_state_dict(SpectralGenerator.load(args.start_from).state_dict())
+            generator.load_state_dict(read_beginning(args.start_from, self.config))
         remember_music(generator, self.source)
         discriminator = LatentDiscriminator(self.config)
         example = self.source.read(self.source.choose(0)).features[:, self.n_long :]
@@ -109,7 +108,7 @@ class SpectralGANTask(Task):
             projected,
             torch.optim.Adam(_groups(generator, args.learning_rate), args.learning_rate, betas=(0.0, 0.99), fused=True),
             torch.optim.Adam(discriminator.parameters(), 2.0 * args.learning_rate, betas=(0.0, 0.99), fused=True),
-            torch.optim.Adam(projected.parameters(), 1.5 * args.learning_rate, betas=(0.0, 0.99), fused=True),
+            torch.optim.Adam(projected.parameters(), 0.4 * args.learning_rate, betas=(0.0, 0.99), fused=True),
         )
         self.generator, self.discriminator, self.projected, self.optimizer_g, self.optimizer_d, self.optimizer_p = prepared
         self.of_short, self.of_slow = self._measure_real()
@@ -330,7 +329,7 @@ def _crop(latents: Tensor, starts: Tensor, length: int) -> Tensor:
 
 
 def _groups(generator: SpectralGenerator, learning_rate: float) -> list[dict]:
-    """The generator's parameters, as Adam takes them."""
-    labels = list(generator.label_embedding.parameters())
-    others = [parameter for name, parameter in generator.named_parameters() if not name.startswith("label_embedding")]
-    return [{"params": others}, {"params": labels, "lr": LABEL_RATE * learning_rate}]
+    """The generator's parameters, as Adam takes them. What stands for a cluster learns faster: few rows of a batch are of it."""
+    labels = list(generator.genre_embedding.parameters())
+    others = [parameter for name, parameter in generator.named_parameters() if not name.startswith("genre_embedding")]
+    return [{"params": others}, {"params": labels, "lr": generator.config.n_clusters * learning_rate}]

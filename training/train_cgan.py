@@ -45,7 +45,7 @@ from training.arguments import add_common_arguments, add_streaming_argument, pos
 from training.batches import Loader, Slices, StreamLoader, load_features
 from training.clusters import find_clusters
 from training.launch import check_precision, is_main_process
-from training.spectral_fit import check_beginning, fit_codec, fitted_listener, generator_config
+from training.spectral_fit import fit_codec, fitted_listener, generator_config, read_beginning
 from training.spectral_task import SEMITONES, SpectralGANTask
 from training.trainer import Trainer
 from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask
@@ -66,7 +66,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     mel = parser.add_argument_group("mel alone")
     mel.add_argument("--widths", type=positive_int, nargs=4, default=[256, 256, 160, 96], metavar="N",
                      help="channels of G's levels, from the coarsest (default: 256 256 160 96)")
-    mel.add_argument("--clusters", type=positive_int, default=4, metavar="N",
+    mel.add_argument("--clusters", type=positive_int, default=1, metavar="N",
                      help="of the music of each genre, which are told apart (default: %(default)s)")
     mel.add_argument("--crop-frames", type=positive_int, nargs=2, default=[80, 24], metavar="N",
                      help="of the crops for D on latents and the projected D, multiples of 8, 10.8 a second (default: 80 24)")
@@ -140,7 +140,7 @@ def prepare_spectral(args: argparse.Namespace) -> tuple[FeatureStore, Split, Lat
         fit_codec(codec, store, split.train, args.seed)
     else:
         codec = Codec.load(args.start_from / "codec")
-        check_beginning(args.start_from, generator_config(store.tracks.genres, args.widths, args.clusters, codec))
+        read_beginning(args.start_from, generator_config(store.tracks.genres, args.widths, args.clusters, codec))
     latents = LatentStore(store, split.train, codec, SEMITONES, args.cache_dir, progress=is_main_process())
     dtype = torch.float32 if check_precision(args) == "no" else torch.bfloat16
     listener = fitted_listener(store, latents, codec, args.seed, dtype)

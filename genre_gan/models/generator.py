@@ -181,8 +181,9 @@ class SpectralGenerator(PretrainedModel):
     A label is a cluster of a genre's music: told the genre alone, a generator makes one kind of music of each (Liu et al.,
     "Diverse image generation via self-conditioned GANs", 2020).
 
-    It also remembers what music it learned from: `cluster_shares` Tensor[n_genres x n_clusters], and for each label tempos,
-    `tempo_quantiles_bpm` Tensor[n_labels x 17], from the slowest to the fastest, and keys, `key_shares` Tensor[n_labels x 25].
+    It also remembers what music it learned from: `cluster_shares` Tensor[n_genres x n_clusters] where there are several, and for
+    each label tempos, `tempo_quantiles_bpm` Tensor[n_labels x 17], from the slowest to the fastest, and keys, `key_shares`
+    Tensor[n_labels x 25].
     """
 
     config_class = SpectralGANConfig
@@ -194,11 +195,12 @@ class SpectralGenerator(PretrainedModel):
     def __init__(self, config: SpectralGANConfig):
         super().__init__(config)
         dim, n_labels = config.style_dim, config.n_labels
-        self.label_embedding = nn.Embedding(n_labels, dim)
+        self.genre_embedding = nn.Embedding(n_labels, dim)  # of each cluster of each genre
         self.key_embedding = nn.Embedding(N_KEYS + 1, dim)
         self.mapping = nn.ModuleList([EqualLinear(n_in, 2 * dim, GAIN) for n_in in (3 * dim, 2 * dim, 2 * dim)])
         self.levels = nn.ModuleList([_Level(config, level) for level in range(config.n_levels)])
-        self.register_buffer("cluster_shares", torch.full((len(config.genres), config.n_clusters), 1.0 / config.n_clusters))
+        if config.n_clusters > 1:
+            self.register_buffer("cluster_shares", torch.full((len(config.genres), config.n_clusters), 1.0 / config.n_clusters))
         self.register_buffer("tempo_quantiles_bpm", torch.full((n_labels, N_QUANTILES), 120.0))
         self.register_buffer("key_shares", torch.full((n_labels, N_KEYS + 1), 1.0 / (N_KEYS + 1)))
         self.output = StyleConv2d(config.widths[-1], config.n_coefficients, 2 * dim, (1, 1), demodulate=False)
@@ -206,6 +208,8 @@ class SpectralGenerator(PretrainedModel):
     def draw_labels(self, genre_weights: Tensor, uniform: Tensor) -> Tensor:
         """Weights of labels Tensor[B x n_labels], one of each genre's clusters, for uniform numbers Tensor[B x n_genres] to 1."""
         n_clusters = self.config.n_clusters
+        if n_clusters == 1:
+            return genre_weights
         clusters = (self.cluster_shares.cumsum(1) <= uniform[..., None]).sum(2).clamp_max(n_clusters - 1)
         return (genre_weights[..., None] * F.one_hot(clusters, n_clusters)).flatten(1)
 
@@ -223,7 +227,7 @@ class SpectralGenerator(PretrainedModel):
 
     def map_style(self, style: Tensor, weights: Tensor, key_ids: Tensor) -> Tensor:
         """Mapped styles Tensor[B x 2*style_dim] of styles, weights Tensor[B x n_labels] (rows sum to 1) and keys (B,)."""
-        x = torch.cat([style, weights @ self.label_embedding.weight, self.key_embedding(key_ids)], 1)
+        x = torch.cat([style, weights @ self.genre_embedding.weight, self.key_embedding(key_ids)], 1)
         x = x * (x.square().mean(1, keepdim=True) + 1e-6).rsqrt()
         for layer in self.mapping:
             x = F.leaky_relu(layer(x), 0.2)
