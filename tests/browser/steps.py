@@ -48,6 +48,7 @@ def keep_picture(page, name: str) -> None:
 def open_settings(page) -> None:
     page.get_by_role("button", name="More settings").click()
     page.wait_for_selector("#seed input, #seed textarea")
+    page.wait_for_timeout(250)  # what is typed while gradio still builds the fields is lost
 
 
 def choose(page, field: str, label: str) -> None:
