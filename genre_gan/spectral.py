@@ -143,13 +143,13 @@ class SpectralModel:
         else:
             key = self.generator.draw_key(weights, self._uniform(recipe, 3))
         style_dim = self.generator.config.style_dim
-        style = torch.from_numpy(recipe.noise(0).draw(style_dim))[None].to(self.device)
-        own = self.generator.map_style(_TRUNCATION * style, weights, key)
+        own = _TRUNCATION * torch.from_numpy(recipe.noise(0).draw(style_dim))[None].to(self.device)
+        own = self.generator.map_style(own, weights, key)
         if recipe.variation == 1.0:
             return own
         rng = np.random.default_rng(0)
-        styles = torch.from_numpy(rng.standard_normal((_N_STYLES, style_dim), np.float32)).to(self.device)
+        many = torch.from_numpy(rng.normal(0.0, _TRUNCATION, (_N_STYLES, style_dim)).astype(np.float32)).to(self.device)
         uniform = torch.from_numpy(rng.random((_N_STYLES, len(self.genres)), np.float32)).to(self.device)
         labels = self.generator.draw_labels(self._genre_weights(recipe).expand(_N_STYLES, -1), uniform)
-        mean = self.generator.map_style(_TRUNCATION * styles, labels, key.expand(_N_STYLES)).mean(0, keepdim=True)
+        mean = self.generator.map_style(many, labels, key.expand(_N_STYLES)).mean(0, keepdim=True)
         return mean + recipe.variation * (own - mean)

@@ -25,8 +25,7 @@ def find_clusters(latents: LatentStore, listener: MusiCNNOfLatents, n_clusters: 
 
     if n_clusters == 1:
         return np.zeros(len(latents.tracks), int)
-    first = len(latents.tracks) // latents.n_speeds * (latents.n_speeds // 2)
-    tracks = np.arange(first, first + len(latents.tracks) // latents.n_speeds)
+    tracks = np.array_split(np.arange(len(latents.tracks)), latents.n_speeds)[latents.n_speeds // 2]
     points = np.stack([_embedding(latents, listener, int(track)) for track in tracks])
     names, clusters = np.array(latents.tracks.genre_names)[tracks], np.zeros(len(tracks), int)
     for genre in latents.tracks.genres:

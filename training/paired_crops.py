@@ -29,6 +29,7 @@ class PairedCrops:
         self.store, self.lengths, self.n_rows, self.seed = store, lengths, n_rows, seed
         self.genres, names = store.tracks.genres, np.array(store.tracks.genre_names)
         self.labels = np.array([self.genres.index(name) for name in names]) * n_clusters + clusters  # of each track
+        self.n_clusters = n_clusters
         labels = [self.labels == label for label in range(len(self.genres) * n_clusters)]
         self._of_genre = [np.flatnonzero((names == genre) & (store.n_frames >= lengths[0])) for genre in self.genres]
         self._of_label = {
@@ -54,17 +55,16 @@ class PairedCrops:
 
     def cluster_shares(self) -> np.ndarray:
         """How often rows of each genre are of each of its clusters [shape=(n_genres, n_clusters)]."""
-        shares = np.zeros(len(self._of_label[self.lengths[0]]))
-        for members in self._of_genre:
-            np.add.at(shares, self.labels[members], self._chances(members))
-        return shares.reshape(len(self.genres), -1)
+        n_labels = len(self.genres) * self.n_clusters
+        shares = [np.bincount(self.labels[members], self._chances(members), n_labels) for members in self._of_genre]
+        return np.sum(shares, 0).reshape(-1, self.n_clusters)
 
     def crops(self, label: int, length: int, n_crops: int) -> Tensor:
         """Latents of some crops of one label, Tensor[n_crops x T x F], drawn as for training; of its genre where it has none."""
         rng = np.random.default_rng([self.seed, label])
         members = self._of_label[length][label]
         if len(members) == 0:
-            members = self._of_genre[label * len(self.genres) // len(self._of_label[length])]
+            members = self._of_genre[label // self.n_clusters]
         tracks = [self._draw(rng, members) for _ in range(n_crops)]
         starts = [int(rng.integers(0, self.store.n_frames[track] - length + 1)) for track in tracks]
         picks = zip(tracks, starts, strict=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from genre_gan.data.cache import FeatureStore, code_version, one_at_a_time, save_array
 from genre_gan.data.latents import CODE, LatentStore, level
@@ -22,7 +21,7 @@ from genre_gan.models.musicnn import MusiCNN
 from genre_gan.models.projected import MusiCNNOfLatents
 from training.paired_crops import PairedCrops
 
-REMEMBERED = ("tempo_quantiles_bpm", "key_shares")  # of each label
+OF_LABELS = ("genre_embedding.weight", "tempo_quantiles_bpm", "key_shares")  # a row for each
 
 
 def generator_config(genres: tuple[str, ...], widths: Sequence[int], n_clusters: int, codec: Codec) -> SpectralGANConfig:
@@ -37,8 +36,8 @@ def generator_config(genres: tuple[str, ...], widths: Sequence[int], n_clusters:
     )
 
 
-def read_beginning(folder: Path, config: SpectralGANConfig) -> dict[str, Tensor]:
-    """The weights of the generator in `folder` for this training; that of a genre as a whole begins all of its clusters.
+def read_beginning(folder: Path, config: SpectralGANConfig) -> SpectralGenerator:
+    """A generator that begins as the one in `folder`; where that knows a genre as a whole, so begin all of its clusters.
 
     Raises:
         ValueError: it has another shape or other genres.
@@ -53,9 +52,12 @@ def read_beginning(folder: Path, config: SpectralGANConfig) -> dict[str, Tensor]
             f"--start-from {folder}: it cannot be gone on from, its {'; '.join(differing)}. Choose the same with --genres, "
             "--widths and --clusters, or begin without --start-from"
         )
-    n_each, weights = config.n_clusters // beginning.config.n_clusters, beginning.state_dict()
-    of_labels = {name: weights[name].repeat_interleave(n_each, 0) for name in ("genre_embedding.weight", *REMEMBERED)}
-    return SpectralGenerator(config).state_dict() | weights | of_labels
+    if beginning.config == config:
+        return beginning
+    generator, weights = SpectralGenerator(config), beginning.state_dict()
+    of_labels = {name: weights[name].repeat_interleave(config.n_clusters, 0) for name in OF_LABELS}
+    generator.load_state_dict(generator.state_dict() | weights | of_labels)
+    return generator
 
 
 def remember_music(generator: SpectralGenerator, source: PairedCrops) -> None:

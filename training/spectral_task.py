@@ -91,9 +91,8 @@ class SpectralGANTask(Task):
             latents, clusters, args.clusters, (self.n_long, self.n_short), trainer.rows_per_step, args.seed
         )
         self.config = generator_config(self.source.genres, args.widths, args.clusters, codec)
-        generator = SpectralGenerator(self.config)
-        if args.start_from is not None:
-            generator.load_state_dict(read_beginning(args.start_from, self.config))
+        begins_anew = args.start_from is None
+        generator = SpectralGenerator(self.config) if begins_anew else read_beginning(args.start_from, self.config)
         remember_music(generator, self.source)
         discriminator = LatentDiscriminator(self.config)
         example = self.source.read(self.source.choose(0)).features[:, self.n_long :]
