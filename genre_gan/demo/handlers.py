@@ -36,29 +36,29 @@ class Handlers:
     def __init__(self, models: Models):
         self.models = models
 
-    def one(self, *values: Any) -> Iterator[Music | gr.HTML]:
+    def one(self, *values: Any) -> Iterator[list[Music] | gr.HTML]:
         """The clip that the form asks for."""
         *fields, visit = values
         with user_errors():
             yield from perform(self.models, [Wanted(Form(*fields).recipe(self.models))], visit)
 
-    def example(self, fields: list[Any], visit: Visit) -> Iterator[Music | gr.HTML]:
+    def example(self, fields: list[Any], visit: Visit) -> Iterator[list[Music] | gr.HTML]:
         """The clip that one of the examples describes."""
         yield from self.one(*fields, visit)
 
-    def several(self, *values: Any) -> Iterator[Music | gr.HTML]:
+    def several(self, *values: Any) -> Iterator[list[Music] | gr.HTML]:
         """Takes of the same, each with a seed of its own."""
         *fields, visit = values
         with user_errors():
             wanted = [Wanted(Form(*fields).recipe(self.models, number)) for number in range(N_TAKES)]
             yield from perform(self.models, wanted, visit)
 
-    def any_one(self, model: str, visit: Visit) -> Iterator[Music | gr.HTML]:
+    def any_one(self, model: str, visit: Visit) -> Iterator[list[Music] | gr.HTML]:
         """A clip that nobody thought of."""
         with user_errors():
             yield from perform(self.models, [Wanted(surprise(self.models, model))], visit)
 
-    def follow(self, visit: Visit, event: gr.EventData) -> Iterator[Music | gr.HTML]:
+    def follow(self, visit: Visit, event: gr.EventData) -> Iterator[list[Music] | gr.HTML]:
         """What follows from a clip, the clip again, clips to compare, or the one that a link leads to."""
         with user_errors():
             what, is_fetch = sent(event, "what"), False

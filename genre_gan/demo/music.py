@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import secrets
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -21,6 +23,7 @@ from genre_gan.files import file_names
 from genre_gan.recipe import Recipe
 
 Music = dict[str, Any]  # what the player gets
+PATIENCE_S = 10  # with what was asked before, should it never end
 
 
 class Wanted(NamedTuple):
@@ -35,11 +38,25 @@ class Visit:
 
     def __init__(self):
         self.job = 0
+        self.making = threading.Lock()
 
-    def begin(self) -> int:
-        """Have whatever is made now end, and begin something new; its number is larger than those before."""
-        self.job = time.time_ns() // 1000
-        return self.job
+    def __deepcopy__(self, memo: dict[int, Any]) -> Visit:
+        """What each visitor begins with: gradio copies the value of a state, and locks cannot be copied."""
+        return Visit()
+
+    @contextmanager
+    def begin(self) -> Iterator[int]:
+        """Have whatever is made now end, and begin something new; its number is larger than those before.
+
+        It begins when what went before has sent its last piece: a page that draws two answers at once sees the later one alone.
+        """
+        job = self.job = time.time_ns() // 1000
+        has_ended = self.making.acquire(timeout=PATIENCE_S)
+        try:
+            yield job
+        finally:
+            if has_ended:
+                self.making.release()
 
     def stop(self) -> None:
         """Have whatever is made now end."""
@@ -57,37 +74,40 @@ def download_of(path: str) -> dict[str, Any]:
     return gr.FileData(path=path, orig_name=path.rpartition("/")[2]).model_dump()
 
 
-def perform(models: Models, wanted: Sequence[Wanted], visit: Visit, plays: bool = True) -> Iterator[Music | gr.HTML]:
+def perform(models: Models, wanted: Sequence[Wanted], visit: Visit, plays: bool = True) -> Iterator[list[Music] | gr.HTML]:
     """Make clips one after the other; what the player needs after each piece, and how it ended.
 
     The lists of clips and of their pieces grow: a page that draws two answers at once misses nothing. Gradio sends what is new in
     them, and the last answer whole once more: so the end is another property of the player, beside the music and not with it. It
-    also has the server forget the music, some MB, which gradio keeps for as long as it is the player's last value.
+    also has the server forget the music, some MB, which gradio keeps for as long as it is the player's last value. The music is a
+    list of one: gradio's page changes what it holds in place, so that the end, which is a dict, would take another dict apart
+    before it is drawn. A list is left whole.
 
     Args:
         wanted: at least one clip.
         visit: where a later wish, or a press on Stop, is noticed.
         plays: whether the first of them is to be shown and played.
     """
-    began, job = time.perf_counter(), visit.begin()
-    clips: list[Music] = [{"id": want.take_id or secrets.token_hex(6)} for want in wanted]
-    music: Music = {"job": job, "n_wanted": len(wanted), "title": title_of(wanted[0].recipe)}
-    music["play"] = clips[0]["id"] if plays else None
-    yield music | {"clips": []}
-    for i, want in enumerate(wanted):
-        for clip, whole in pieces_of(models, want.recipe):  # noqa: B007 (the last one is the whole clip)
-            clips[i] = clips[i] | clip
-            yield music | {"clips": clips[: i + 1]}
-            if visit.job != job:
-                made_s, duration_s = (clips[i][name] / clips[i]["rate"] for name in ("n_made", "n_samples"))
-                yield ending(job, f"Stopped at {made_s:.0f} of {duration_s:.0f} s.")
-                return
-        guess = models.classifier.classify(whole)
-        clips[i] = clips[i] | {"heard": heard(guess)}
-        if want.take_id is None:
-            clips[i] = clips[i] | {"take": take_of(clips[i])}
-        yield music | {"clips": clips[: i + 1]}
-    yield ending(job, made_note(models, wanted, clips, time.perf_counter() - began, plays))
+    began = time.perf_counter()
+    with visit.begin() as job:
+        clips: list[Music] = [{"id": want.take_id or secrets.token_hex(6)} for want in wanted]
+        music: Music = {"job": job, "n_wanted": len(wanted), "title": title_of(wanted[0].recipe)}
+        music["play"] = clips[0]["id"] if plays else None
+        yield [music | {"clips": []}]
+        for i, want in enumerate(wanted):
+            for clip, whole in pieces_of(models, want.recipe):  # noqa: B007 (the last one is the whole clip)
+                clips[i] = clips[i] | clip
+                yield [music | {"clips": clips[: i + 1]}]
+                if visit.job != job:
+                    made_s, duration_s = (clips[i][name] / clips[i]["rate"] for name in ("n_made", "n_samples"))
+                    yield ending(job, f"Stopped at {made_s:.0f} of {duration_s:.0f} s.")
+                    return
+            guess = models.classifier.classify(whole)
+            clips[i] = clips[i] | {"heard": heard(guess)}
+            if want.take_id is None:
+                clips[i] = clips[i] | {"take": take_of(clips[i])}
+            yield [music | {"clips": clips[: i + 1]}]
+        yield ending(job, made_note(models, wanted, clips, time.perf_counter() - began, plays))
 
 
 def ending(job: int, note: str) -> gr.HTML:

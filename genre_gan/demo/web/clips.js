@@ -117,7 +117,9 @@ window.genreGan = (() => {
   const { play } = HTMLMediaElement.prototype;
   HTMLMediaElement.prototype.play = function () {
     playAlone(this);
-    return play.call(this);
+    const started = play.call(this);
+    started.catch(() => {}); // a pause, or another clip, came before it began: no fault
+    return started;
   };
   document.addEventListener('play', ({ target }) => target !== playing && playAlone(target), true);
 

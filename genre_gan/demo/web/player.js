@@ -172,7 +172,7 @@ watch('ending', () => {
   keepPart();
 });
 watch('value', () => {
-  const music = props.value;
+  const music = props.value?.[0];
   if (!music) return;
   if (!job) start(music.title);
   const isCurrent = isWanted(music);
