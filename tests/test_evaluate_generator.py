@@ -11,7 +11,16 @@ from genre_gan import Clip
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import load_tracks
 from genre_gan.data.splits import split_tracks
-from genre_gan.evaluation.clips import ClipSet, RealMusic, codec_copy, copy_clips, divide_tracks, griffin_lim_copy, white_noise
+from genre_gan.evaluation.clips import (
+    ClipSet,
+    RealMusic,
+    as_loud_as,
+    codec_copy,
+    copy_clips,
+    divide_tracks,
+    griffin_lim_copy,
+    white_noise,
+)
 from genre_gan.evaluation.comparison import Comparison
 from genre_gan.evaluation.embeddings import load_embedder, track_patches
 from genre_gan.features import FeatureConfig
@@ -116,6 +125,16 @@ def test_griffin_lims_copies_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr("librosa.griffinlim", None)
     assert np.array_equal(griffin_lim_copy(clip, tmp_path).samples, made.samples)
     assert len(made.samples) == len(clip.samples) and not np.array_equal(made.samples, clip.samples)
+
+
+def test_clips_become_as_loud_as_others_or_as_fits():
+    tones = [Clip(np.float32(level) * synthesize(220.0, 2.0, 1.0, seed=0), 22_050) for level in (0.05, 0.4, 0.4)]
+    loud, quiet = (10.0 ** (step / 20.0) for step in (60.0, -12.0))
+    wanted = [tones[1], Clip(tones[1].samples * np.float32(quiet), 22_050), Clip(tones[1].samples * np.float32(loud), 22_050)]
+    made = as_loud_as(ClipSet(wanted, ["blues"] * 3), ClipSet(tones, ["blues"] * 3))
+    assert np.allclose(made.clips[0].samples, wanted[0].samples, atol=1e-4)
+    assert np.allclose(made.clips[1].samples, wanted[1].samples, atol=1e-4)
+    assert np.abs(made.clips[2].samples).max() == pytest.approx(1.0) and made.genres == ["blues"] * 3
 
 
 def test_copies_go_through_the_models_own_codec():

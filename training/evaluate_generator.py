@@ -28,7 +28,16 @@ from genre_gan import GenreGenerator
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import DataError, load_tracks
 from genre_gan.data.splits import PROTOCOLS, Split, split_tracks
-from genre_gan.evaluation.clips import ClipSet, RealMusic, codec_copy, copy_clips, divide_tracks, griffin_lim_copy, white_noise
+from genre_gan.evaluation.clips import (
+    ClipSet,
+    RealMusic,
+    as_loud_as,
+    codec_copy,
+    copy_clips,
+    divide_tracks,
+    griffin_lim_copy,
+    white_noise,
+)
 from genre_gan.evaluation.comparison import Comparison, mean_structure, measure_sound
 from genre_gan.evaluation.embeddings import EMBEDDINGS, PATCH_HOP_S, PATCH_S, Embedder, load_embedder, track_patches
 from genre_gan.evaluation.metrics import N_NEIGHBOURS
@@ -160,6 +169,7 @@ def evaluate(args: argparse.Namespace) -> None:
             sets["codec copy of unseen"] = copy_clips(material.unseen, copy, "codec copy")
     sets |= generated_sets(args.model, wanted, args.duration_s, args.seed)
     if reporting:
+        sets[f"generated, {args.model[0]}, as loud as unseen"] = as_loud_as(material.unseen, sets[f"generated, {args.model[0]}"])
         sets |= generated_sets(["fcn", "cnn"], wanted, args.duration_s, args.seed)
         sets["white noise"] = white_noise(material.unseen)
     progress = tqdm(sets.items(), desc="measuring", unit="row", leave=False)

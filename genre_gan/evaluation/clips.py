@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from genre_gan.clip import Clip
 from genre_gan.data.cache import FeatureStore, save_array
+from genre_gan.evaluation.sound import loudness_lufs
 
 GRIFFIN_LIM_STEPS = 32
 N_MELS, N_FFT, HOP = 128, 1024, 256  # of Griffin-Lim's copy
@@ -105,6 +106,16 @@ def codec_copy(model: Any, sample_rate_hz: int) -> Callable[[Clip], Clip] | None
 def copy_clips(source: ClipSet, copy: Callable[[Clip], Clip], name: str) -> ClipSet:
     """Copies of all clips, with a progress bar of this name."""
     return ClipSet([copy(clip) for clip in tqdm(source.clips, desc=name, unit="clip", leave=False)], source.genres, source.clips)
+
+
+def as_loud_as(those: ClipSet, clips: ClipSet) -> ClipSet:
+    """The clips, each as loud as that at its place among `those`, or as loud as fits full scale."""
+
+    def change(clip: Clip, other: Clip) -> Clip:
+        gain = 10.0 ** ((loudness_lufs(other) - loudness_lufs(clip)) / 20.0)
+        return Clip(clip.samples * np.float32(min(gain, 1.0 / max(1e-9, np.abs(clip.samples).max()))), clip.sample_rate_hz)
+
+    return ClipSet(list(map(change, clips.clips, those.clips)), clips.genres)
 
 
 def white_noise(like: ClipSet) -> ClipSet:
