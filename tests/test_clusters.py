@@ -17,7 +17,7 @@ from genre_gan.models.generator import N_KEYS, SpectralGANConfig, SpectralGenera
 from genre_gan.models.musicnn import MusiCNN
 from genre_gan.models.projected import MusiCNNOfLatents, _overlap
 from tests.conftest import SAMPLE_RATE_HZ, synthesize
-from training.clusters import find_clusters
+from training.clusters import CROP_FRAMES, find_clusters
 from training.paired_crops import PairedCrops
 from training.spectral_fit import read_beginning, remember_music
 from training.spectral_task import _other_labels
@@ -62,6 +62,13 @@ def test_tracks_that_sound_alike_are_a_cluster_at_every_pitch_and_none_is_one_al
     assert len(tones) == len(noise) == 1 and tones != noise
     assert of_blues[6] in tones | noise
     assert find_clusters(latents, listener, 1, seed=0).tolist() == [0] * 27
+
+
+def test_training_can_hear_clips_as_long_as_those_that_clusters_were_found_in(latents, listener):
+    find_clusters(latents, listener, 3, seed=0)
+    clips = torch.randn(1, 32, 32, CROP_FRAMES, requires_grad=True)
+    sum(layer.mean() for layer in listener(clips)).backward()
+    assert clips.grad.abs().sum() > 0
 
 
 def test_rows_are_of_the_cluster_that_they_are_called_and_as_often_as_its_share_says(latents, listener):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,13 +10,17 @@ import soundfile
 
 from genre_gan import Clip, Guess
 from genre_gan.audio import load_audio
+from genre_gan.data.cache import FeatureStore
+from genre_gan.data.sources import load_tracks
+from genre_gan.data.splits import split_tracks
 from genre_gan.evaluation.changes import CHANGES, as_mp3, cut_to_5_s, from_a_laptop_in_a_room, mix, over_a_telephone
 from genre_gan.features import FeatureConfig
 from genre_gan.models.classifier import GenreLSTM, LSTMConfig
 from tests.conftest import synthesize, write_music_folder
 from training import evaluate_classifier
 from training.evaluate_classifier import Judged, measure_robustness, summarise
-from training.open_set import OTHER_GENRES, Answers, answer_curve, named_shares, recordings
+from training.not_music import recordings
+from training.open_set import OTHER_GENRES, Answers, answer_curve, named_shares
 
 RATE_HZ = 22_050
 
@@ -126,8 +131,6 @@ def test_scores_of_predictions_by_hand():
 
 def test_points_lost_are_those_of_the_tracks_that_a_change_turns(monkeypatch, music_folder):
     """A panel that hears everything but mp3 rightly loses all there and nothing elsewhere."""
-    from genre_gan.data.sources import load_tracks
-
     class Hearing:
         genres = ("blues", "metal")
 
@@ -172,12 +175,31 @@ def test_wilson_intervals_by_hand():
         interval(0, 0)
 
 
-def test_recordings_go_by_kind_and_source(tmp_path):
-    for name in ("room/a.wav", "room/b.wav", "speech/c.ogg", "speech/notes.txt"):
+def test_recordings_go_by_kind_and_source_and_unreadable_ones_are_told(tmp_path, capsys):
+    for name in ("room/a.wav", "room/b.wav", "speech/c.ogg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
+        soundfile.write(tmp_path / name, synthesize(220.0, 2.0, 1.0, seed=0), RATE_HZ)
+    (tmp_path / "speech" / "notes.txt").write_text("no sound")
+    (tmp_path / "room" / "damaged.wav").write_bytes(b"RIFF damaged")
     found = {kind: [path.name for path in paths] for kind, paths in recordings([tmp_path]).items()}
     assert found == {"room": ["a.wav", "b.wav"], "speech": ["c.ogg"]}
+    assert "damaged.wav left out: " in capsys.readouterr().out
+
+
+def test_a_track_that_training_left_out_does_not_move_the_split(tmp_path, capsys):
+    data = write_music_folder(tmp_path / "music", tracks_per_genre=4, duration_s=1.5)
+    shutil.copy(data / "metal" / "metal-00.wav", data / "metal" / "metal-00 (copy).wav")
+    (data / "blues" / "blues-01x.wav").write_bytes(b"RIFF damaged")
+    store = FeatureStore(load_tracks([str(data)]), FeatureConfig("waveform", 16_000), tmp_path / "cache")
+    assert {item.id: item.reason for item in store.skipped}["metal-00"] == "the same sound as metal-00 (copy)"
+    split = split_tracks(store.tracks, "artist")
+    record = {"split": split.summary(), "seed": 0, "tracks_per_genre": split.trained(store.tracks).tracks_per_genre}
+    model = str(write_classifier(tmp_path / "model", **record))
+    arguments = ["--model", model, "--data", str(data), "--robustness-tracks", "0", "--synthetic", "1", "--split", "artist"]
+    evaluate_classifier.main([*arguments, "--output-dir", str(tmp_path / "out")])
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["remarks"] == [split.summary()]
+    evaluate_classifier.main([*arguments, "--seed", "1", "--output-dir", str(tmp_path / "other")])
+    assert "the classifier may have heard these tracks: it was trained by" in capsys.readouterr().out
 
 
 def test_changed_music_is_what_it_says():

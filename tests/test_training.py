@@ -8,12 +8,15 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
+import torch
 
+import training.trainer
 from genre_gan import GenreClassifier, GenreGenerator
 from genre_gan.features import FeatureConfig
 from genre_gan.pretrained import read_config
 from tests.conftest import write_music_folder
 from tests.training_runs import TINY, TrainingProcess, assert_same, newest_state, tiny_arguments, train, write_tiny_data
+from training import train_cgan
 from training.arguments import TrainingError
 from training.batches import load_features
 from training.run_folder import check_run
@@ -185,6 +188,24 @@ def test_a_finished_run_leaves_its_history_curve_and_previews_and_wrong_data_is_
     wrong = TrainingProcess([*arguments, "--data", tmp_path / "nowhere", "--output-dir", tmp_path / "other"], tmp_path / "wrong")
     assert wrong.wait() == 1
     assert "error: " in wrong.log and "Traceback" not in wrong.log
+
+
+def test_fp16s_scaler_goes_on_where_only_the_discriminators_learn(data, tmp_path, monkeypatch):
+    """As on a GPU, but in float32: gradients are scaled, and a step must find what clipping has unscaled."""
+    begin = training.trainer.start_accelerator
+
+    def with_scaler(args):
+        accelerator = begin(args)
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        accelerator.native_amp, accelerator.state._mixed_precision = True, "fp16"
+        return accelerator
+
+    monkeypatch.setattr("training.trainer.start_accelerator", with_scaler)
+    plain = torch.autocast("cpu", enabled=False)
+    monkeypatch.setattr("accelerate.accelerator.get_mixed_precision_context_manager", lambda *settings: plain)
+    monkeypatch.setattr("training.spectral_task.D_ALONE_STEPS", 2)
+    train_cgan.main([str(word) for word in arguments_for("mel", data, tmp_path / "run")[1:]])
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
 def logged_tags(folder: Path) -> tuple[set[str], set[str], set[str]]:

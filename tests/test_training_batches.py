@@ -14,6 +14,7 @@ from accelerate.data_loader import BatchSamplerShard
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import load_tracks
 from genre_gan.features import FeatureConfig
+from training import train_cgan
 from training.arguments import TrainingError
 from training.batches import Batch, Slices, _one_ahead, _Rows, _Sampler, check_batch_size, count_workers
 
@@ -101,6 +102,13 @@ def test_rows_that_belong_together_stay_on_one_process():
     check_batch_size(16, 2, group_rows=4)
     with pytest.raises(TrainingError, match="--batch-size must be a multiple of 4 rows times the number of processes, 8, got 12"):
         check_batch_size(12, 2, group_rows=4)
+
+
+@pytest.mark.parametrize(("model", "expected"), [("mel", {1: 16, 2: 16, 3: 24, 8: 32}), ("fcn", {1: 64, 3: 66, 8: 64})])
+def test_the_default_batch_can_be_shared_by_any_number_of_processes(model, expected, monkeypatch):
+    for n_processes, batch_size in expected.items():
+        monkeypatch.setenv("WORLD_SIZE", str(n_processes))
+        assert train_cgan.parse_args(["--model", model, "--output-dir", "run"]).batch_size == batch_size
 
 
 def test_a_used_batch_is_let_go_and_all_come_in_order():

@@ -31,7 +31,7 @@ from genre_gan.data.splits import Split, split_segments, split_tracks
 from genre_gan.data.stream import SliceStream
 from genre_gan.features import FeatureConfig
 from training.arguments import TrainingError
-from training.launch import check_precision, is_main_process, is_resumed
+from training.launch import check_precision, is_main_process, is_resumed, n_processes
 from training.run_folder import check_run
 
 T = TypeVar("T")
@@ -274,12 +274,14 @@ def _detach(worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the trainer's own handler came along with the fork
 
 
-def load_features(args: argparse.Namespace, config: FeatureConfig) -> FeatureStore:
+def load_features(args: argparse.Namespace, config: FeatureConfig, group_rows: int = 1) -> FeatureStore:
     """The data that the arguments name, as features. One process of a host computes them; the others wait for its lock.
 
-    To be called before there is a `Trainer`: from then on the processes wait for each other, for minutes at most.
+    To be called before there is a `Trainer`: from then on the processes wait for each other, for minutes at most. A process
+    needs whole groups of `group_rows` rows of a batch.
     """
     check_run(args, is_resumed(args))
+    check_batch_size(args.batch_size, n_processes(), group_rows)
     check_precision(args)
     is_main = is_main_process()
     tracks = load_tracks(args.data or [DEFAULT_DATASET], args.genres)

@@ -39,7 +39,7 @@ def find_clusters(latents: LatentStore, listener: MusiCNNOfLatents, n_clusters: 
     return np.tile(clusters, latents.n_speeds)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: what the listener keeps for this length may be used in training
 def _embedding(latents: LatentStore, listener: MusiCNNOfLatents, track: int) -> np.ndarray:
     """The mean embedding of some crops of a track [shape=(embedding_dim,)]."""
     values, config = torch.from_numpy(latents.read(track)), listener.codec.config

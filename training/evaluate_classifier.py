@@ -23,14 +23,18 @@ from tqdm.auto import tqdm
 
 from genre_gan.audio import AudioError, load_audio
 from genre_gan.clip import Clip
+from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import DataError, TrackSet, load_tracks
 from genre_gan.data.splits import artist_folds, artist_groups, split_tracks
 from genre_gan.evaluation.changes import CHANGES
 from genre_gan.evaluation.metrics import Estimate, bootstrap, draw_clusters
+from genre_gan.features import FeatureConfig
 from training.arguments import launch_command, positive_int, run_script
 from training.classifier_page import write_results
+from training.not_music import recordings
 from training.open_set import Answers, answer_curve, ask_about_others, measure_speech_over_music, named_shares
 from training.panel import Panel
+from training.probe_examples import RATE_HZ
 from training.scores import balanced, expected_calibration_error, reliability
 
 
@@ -54,6 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--compare", action="append", default=[], metavar="FOLDER",
                         help="another cross-validation on the same folds: it and its mean with --model in one table")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder for results.json, results.md and pictures")
+    parser.add_argument("--cache-dir", type=Path, help="where features are kept (default: ~/.cache/genre_gan)")
     return parser.parse_args(argv)
 
 
@@ -95,6 +100,14 @@ class Judged:
         return self.estimate(lambda counts: np.average(hits, weights=counts))
 
 
+def usable_tracks(sources: list[str], genres: list[str] | None, cache_dir: Path | None) -> TrackSet:
+    """The tracks that training would split: one more or less would be split otherwise, and artists heard would be asked about."""
+    store = FeatureStore(load_tracks(sources, genres), FeatureConfig("waveform", RATE_HZ), cache_dir, progress=True)
+    if store.skipped:
+        print(store.summary(), flush=True)
+    return store.tracks
+
+
 def choose_tracks(tracks: TrackSet, panel: Panel, split: str, seed: int) -> tuple[TrackSet, np.ndarray, list[str]]:
     """The tracks to ask about, the fold of each, and remarks on what was left out."""
     remarks = []
@@ -121,7 +134,10 @@ def choose_tracks(tracks: TrackSet, panel: Panel, split: str, seed: int) -> tupl
         remarks.append("the figures flatter if the classifier was trained on these tracks")
         return tracks, np.zeros(len(tracks), np.int64), remarks
     found = split_tracks(tracks, split, seed=seed)
-    return tracks.select(found.valid), np.zeros(len(found.valid), np.int64), [*remarks, found.summary()]
+    remarks.append(found.summary())
+    if doubt := found.doubt(panel.classifiers[0].model.training_record or {}, tracks, seed):
+        remarks.append(f"**the classifier may have heard these tracks: {doubt}**")
+    return tracks.select(found.valid), np.zeros(len(found.valid), np.int64), remarks
 
 
 def check_unheard(panel: Panel, tracks: TrackSet, folds: np.ndarray) -> None:
@@ -237,10 +253,12 @@ def confusion(judged: Judged, n_genres: int) -> list[list[int]]:
 
 
 def run(args: argparse.Namespace) -> None:
-    panel = Panel(args.model)
-    tracks, folds, remarks = choose_tracks(load_tracks(args.data, args.genres), panel, args.split, args.seed)
+    panel, not_music = Panel(args.model), recordings(args.not_music)
+    usable = usable_tracks(args.data, args.genres, args.cache_dir)
+    tracks, folds, remarks = choose_tracks(usable, panel, args.split, args.seed)
     rivals = [load_rival(source, panel, tracks, folds) for source in args.compare]
-    others = ask_about_others(panel, args.not_music, args.other_genres, args.synthetic, args.seed)
+    other_genres = [usable_tracks([source], None, args.cache_dir) for source in args.other_genres]
+    others = ask_about_others(panel, not_music, other_genres, args.synthetic, args.seed)
     judged = ask(panel, tracks, folds, lambda clip: clip, "as it is")
     names = [Path(source).name for source in args.data]
     music = Answers(judged.is_sure, judged.known)
@@ -260,7 +278,7 @@ def run(args: argparse.Namespace) -> None:
         "named": named_shares(others),
         "curve": answer_curve(music, others),
         "comparison": compare(panel, judged, rivals, tracks, folds),
-        "speech_over_music": measure_speech_over_music(panel, tracks, folds, args.not_music),
+        "speech_over_music": measure_speech_over_music(panel, tracks, folds, not_music),
     }
     print(write_results(results, args.output_dir))
 

@@ -43,7 +43,8 @@ def _protocol(report: dict) -> str:
         f"over its patches of 3 s. Reference: {report['n_reference']} clips of {side}. Intervals: 95 %, by bootstrap over a "
         "row's clips.",
         "",
-        "Kernel distance: KAD, x 1000, unbiased. Fréchet distance: biased upwards by the small n, alike in all rows. "
+        "Kernel distance: squared maximum mean discrepancy x 1000, unbiased, with the kernel exp(-d²/m²), m being the "
+        "reference's median distance (KAD has 2 m²). Fréchet distance: biased upwards by the small n, alike in all rows. "
         "Consistency: share of clips in which a linear probe, fitted on the training side's real music alone, hears the genre "
         "asked for; chance is one over the number of genres. Precision and recall: Kynkäänniemi et al. (2019), 5 neighbours, "
         "outliers left out. "

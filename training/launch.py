@@ -32,6 +32,11 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def n_processes() -> int:
+    """How many processes a launcher has started, as launchers say before there is an accelerator."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 def _on_cpu() -> bool:
     """Several processes without GPUs of their own share the CPU, which accelerate lets them only when told."""
     if torch.cuda.is_available():

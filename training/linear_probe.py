@@ -181,14 +181,14 @@ def train(args: argparse.Namespace) -> None:
     check_run(args, args.resume)
     waveform = FeatureConfig("waveform", RATE_HZ)
     store = FeatureStore(load_tracks(args.data or [DEFAULT_DATASET], args.genres), waveform, args.cache_dir, progress=True)
-    recordings(args.not_music)  # a missing folder is told before the work
+    not_music = recordings(args.not_music)
     print(store.summary(), flush=True)
     check_genres(store.tracks.genres)
     front_end, folds = FrontEnd(store.tracks.genres), artist_folds(store.tracks)
     sound = tqdm(np.flatnonzero(folds >= 0).tolist(), desc="channel", unit="track", leave=False)
     front_end.fit_channel(store.read(i)[:, 0] for i in sound)
     music = list(learn_music(args, front_end, store, folds, extra=False))
-    others = list(learn_not_music(args, front_end))
+    others = list(learn_not_music(args, front_end, not_music))
     if args.extra_data:
         extra_store = FeatureStore(load_tracks(args.extra_data), waveform, args.cache_dir, progress=True)
         others += learn_music(args, front_end, extra_store, stranger_folds(extra_store.tracks), extra=True)

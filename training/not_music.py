@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genre_gan.audio import SUFFIXES
+from genre_gan.audio import SUFFIXES, AudioError, load_audio
 from genre_gan.data.sources import DataError, TrackSet
 from genre_gan.data.splits import N_FOLDS, artist_groups
 from training.degrade import coloured_noise, limit_band
@@ -122,13 +122,17 @@ KINDS = {
 def speak(voices: Sequence[str], sentences: Sequence[str]) -> list[bytes]:
     """Each sentence by each voice of espeak-ng, as wav files; none where that program is missing."""
     if shutil.which("espeak-ng") is None:
+        print("espeak-ng is not installed: made-up speech is left out", flush=True)
         return []
     commands = (["espeak-ng", "-v", voice, "--stdout", text] for voice in voices for text in sentences)
     return [subprocess.run(command, capture_output=True, check=True).stdout for command in commands]
 
 
 def recordings(folders: Sequence[Path]) -> dict[str, list[Path]]:
-    """`{"kind, source": paths}` of the recordings in folders by kind; the source where a `files.csv` names it."""
+    """`{"kind, source": paths}` of the recordings in folders by kind; the source where a `files.csv` names it.
+
+    What cannot be read is told of and left out.
+    """
     found: dict[str, list[Path]] = {}
     for folder in folders:
         if not folder.is_dir():
@@ -138,10 +142,19 @@ def recordings(folders: Sequence[Path]) -> dict[str, list[Path]]:
             with (folder / "files.csv").open(newline="") as file:
                 sources = {row["file_name"]: row["source"] for row in csv.DictReader(file)}
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in SUFFIXES:
+            if path.suffix.lower() in SUFFIXES and _can_be_read(path):
                 kind, source = path.parent.name, sources.get(path.relative_to(folder).as_posix())
                 found.setdefault(f"{kind}, {source}" if source else kind, []).append(path)
     return found
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        load_audio(path)
+    except (AudioError, OSError) as error:
+        print(f"{path} left out: {error}", flush=True)
+        return False
+    return True
 
 
 def folds_of_strangers(tracks: TrackSet) -> np.ndarray:

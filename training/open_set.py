@@ -11,9 +11,9 @@ from scipy.stats import binomtest
 from tqdm.auto import tqdm
 
 from genre_gan.audio import AudioError, load_audio
-from genre_gan.data.sources import DataError, TrackSet, load_tracks
+from genre_gan.data.sources import DataError, TrackSet
 from genre_gan.evaluation.changes import from_a_laptop_in_a_room, mix, over_a_telephone
-from training.not_music import KINDS, folds_of_strangers, make_not_music, recordings, speak
+from training.not_music import KINDS, folds_of_strangers, make_not_music, speak
 from training.panel import Panel
 
 RATE_HZ = 22_050
@@ -48,21 +48,20 @@ class Answers:
 
 
 def ask_about_others(
-    panel: Panel, not_music: Sequence[Path], other_genres: Sequence[str], n_synthetic: int, seed: int
+    panel: Panel, not_music: dict[str, list[Path]], other_genres: Sequence[TrackSet], n_synthetic: int, seed: int
 ) -> dict[str, Answers]:
     """Answers by kind of sound: recordings that are no music, other genres, and made-up sounds. Models are asked in turn."""
     rng = np.random.default_rng([seed, 99])
-    sounds: dict[str, list] = recordings(not_music)
+    sounds: dict[str, list] = dict(not_music)
     folds: dict[str, list[int]] = {}
-    recorded = [(path, fold) for paths in sounds.values() for fold, path in enumerate(paths)]
+    recorded = [(path, fold) for paths in not_music.values() for fold, path in enumerate(paths)]
     for kind, change in CHANGED.items() if recorded else ():
         sounds[kind] = [change(load_audio(path)) for path, _ in recorded]
         folds[kind] = [fold for _, fold in recorded]
-    for source in other_genres:
-        tracks = load_tracks([source])
+    for tracks in other_genres:
         unknown = [i for i, genre in enumerate(tracks.genre_names) if genre not in panel.genres]
         if not unknown:
-            raise DataError(f"{source!r} has no genre that the classifier lacks")
+            raise DataError(f"--other-genres has no genre that the classifier lacks, only {', '.join(tracks.genres)}")
         sounds.setdefault(OTHER_GENRES, []).extend(tracks[i].audio for i in unknown)
         folds.setdefault(OTHER_GENRES, []).extend(folds_of_strangers(tracks)[unknown].tolist())
     sounds["silence (made up)"] = [(np.zeros(round(s * RATE_HZ), np.float32), RATE_HZ) for s in (0.5, 3.0, 10.0)]
@@ -109,9 +108,11 @@ def answer_curve(music: Answers, others: dict[str, Answers]) -> list[dict[str, f
     ]
 
 
-def measure_speech_over_music(panel: Panel, tracks: TrackSet, folds: np.ndarray, not_music: Sequence[Path]) -> dict[str, dict]:
+def measure_speech_over_music(
+    panel: Panel, tracks: TrackSet, folds: np.ndarray, not_music: dict[str, list[Path]]
+) -> dict[str, dict]:
     """What is said of music under recorded speech, by the level of the music relative to the speech."""
-    spoken = [path for kind, paths in recordings(not_music).items() if kind.startswith("speech") for path in paths]
+    spoken = [path for kind, paths in not_music.items() if kind.startswith("speech") for path in paths]
     if not spoken:
         return {}
     names, table = np.array(tracks.genre_names), {}

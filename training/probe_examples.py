@@ -27,7 +27,7 @@ from genre_gan.hub import packaged_weights
 from genre_gan.models.classifier import LinearProbe, ProbeConfig
 from genre_gan.models.musicnn import MusiCNN
 from training.degrade import degrade, play_in_a_room, talk_over, telephone
-from training.not_music import KINDS, folds_of_strangers, make_not_music, recordings, speak, variations
+from training.not_music import KINDS, folds_of_strangers, make_not_music, speak, variations
 
 FEATURES = FeatureConfig("musicnn", **MUSICNN_SETTINGS, segment_s=3.0)
 RATE_HZ = FEATURES.sample_rate_hz
@@ -155,7 +155,9 @@ def stranger_folds(tracks: TrackSet) -> np.ndarray:
     return folds
 
 
-def learn_not_music(args: argparse.Namespace, front_end: FrontEnd) -> Iterator[Recording]:
+def learn_not_music(
+    args: argparse.Namespace, front_end: FrontEnd, found: dict[str, list[Path]]
+) -> Iterator[Recording]:
     """Recordings that are no music and variations of them, in folds by their place in their source; synthetic sounds."""
     rng, none = np.random.default_rng([args.seed, 1]), len(front_end.network.config.genres)
 
@@ -163,7 +165,7 @@ def learn_not_music(args: argparse.Namespace, front_end: FrontEnd) -> Iterator[R
         statistics, n_asked = front_end.hear_with_copies(sound, rng)
         return Recording(statistics, n_asked if collection == NOT_MUSIC else 0, none, source, 1.0, fold, collection)
 
-    for source, paths in recordings(args.not_music).items():
+    for source, paths in found.items():
         sounds = [load_audio(path, RATE_HZ).samples for path in paths]
         for fold in tqdm(range(N_FOLDS), desc=source, unit="fold", leave=False):
             mine = sounds[fold::N_FOLDS]

@@ -81,19 +81,22 @@ def fit_codec(codec: Codec, store: FeatureStore, tracks: np.ndarray, seed: int, 
 
 
 def fitted_listener(
-    store: FeatureStore, latents: LatentStore, codec: Codec, seed: int, dtype: torch.dtype, n_crops: int = 200
+    store: FeatureStore, tracks: np.ndarray, latents: LatentStore, codec: Codec, seed: int, dtype: torch.dtype, n_crops: int = 200
 ) -> MusiCNNOfLatents:
-    """MusiCNN behind filters that make of the codec's spectrograms what it knows; they are fitted once and kept in the cache."""
+    """MusiCNN behind filters that make of the codec's spectrograms what it knows.
+
+    They are fitted once, on crops of these tracks, and kept in the cache.
+    """
     import soxr
 
     listener = MusiCNNOfLatents(codec, MusiCNN.load(packaged_weights("musicnn")), dtype)
     content = [code_version(*CODE, "models/musicnn.py", "models/projected.py"), seed, n_crops]
-    content += [store.content_key(track) for track in range(len(store.tracks))]
+    content += [store.content_key(int(track)) for track in tracks]
     path = latents.folder / f"listener-{hashlib.sha256(repr(content).encode()).hexdigest()[:16]}.npy"
     with one_at_a_time(latents.folder):
         if not path.exists():
             settings = codec.config.features
-            crops = _draw_crops(store, np.arange(len(store.tracks)), 3.0, seed, n_crops)
+            crops = _draw_crops(store, tracks, 3.0, seed, n_crops)
             wanted = np.stack([soxr.resample(crop, settings.sample_rate_hz, MUSICNN_SAMPLE_RATE_HZ) for crop in crops])
             log_mel = torch.cat([codec.analyze(part) for part in torch.from_numpy(crops).split(20)])
             heard = torch.cat([musicnn_log_mel(part) for part in torch.from_numpy(wanted).split(20)])

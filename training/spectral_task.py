@@ -37,7 +37,7 @@ from genre_gan.models.generator import (
 from genre_gan.models.layers import GROUP_ROWS
 from genre_gan.models.projected import MusiCNNOfLatents, ProjectedDiscriminator
 from genre_gan.spectral import SpectralModel
-from training.batches import Batch, check_batch_size
+from training.batches import Batch
 from training.gan import energy_distance, frozen, gradient_penalty
 from training.paired_crops import PairedCrops
 from training.previews import write_previews
@@ -83,7 +83,6 @@ class SpectralGANTask(Task):
 
     def __init__(self, trainer: Trainer, latents: LatentStore, listener: MusiCNNOfLatents, clusters: np.ndarray):
         args = trainer.args
-        check_batch_size(args.batch_size, trainer.n_processes, GROUP_ROWS)
         self.trainer, self.listener = trainer, listener.to(trainer.device)
         self.codec = codec = listener.codec
         self.n_long, self.n_short = args.crop_frames
@@ -211,9 +210,9 @@ class SpectralGANTask(Task):
             loss = F.softplus(-on_fake).mean() - self.trainer.args.projected * on_heard.mean()
             loss = loss + STATISTICS_WEIGHT * apart + ENERGY_WEIGHT * energy + DEPTH_WEIGHT * depth
             self.trainer.accelerator.backward(loss if learns else 0.0 * loss)
-        if self.trainer.accelerator.sync_gradients:
-            self.trainer.accelerator.clip_grad_norm_(self.generator.parameters(), 10.0)
-        if learns:
+        if learns:  # else fp16's scaler, which clipping unscales, would wait for a step that does not come
+            if self.trainer.accelerator.sync_gradients:
+                self.trainer.accelerator.clip_grad_norm_(self.generator.parameters(), 10.0)
             self.optimizer_g.step()
         self.optimizer_g.zero_grad()
         return {"loss G": loss, "statistics": apart, "energy distance": energy, "below floor": depth}

@@ -1,4 +1,4 @@
-"""Train everything that ships, one script after the other, with the settings of the packaged weights.
+"""Train everything that ships, one script after the other, with the settings of the packaged weights; their records tell of their data.
 
     python training/train_all.py --data path/to/genres --output-dir runs
     python training/train_all.py --data path/to/genres --output-dir runs --processes 2 --install
@@ -48,7 +48,9 @@ def commands(args: argparse.Namespace) -> dict[str, list[str]]:
     ready = {
         "mel": ["train_cgan.py", "--split", "artist", "--mixed-precision", "bf16", "--epochs", "100000"],
         "fcn": ["train_cgan.py", "--model", "fcn", "--epochs", "100000"],
-        "cnn": ["train_cgan.py", "--model", "cnn", "--epochs", "100000"],
+        "cnn": [
+            "train_cgan.py", "--model", "cnn", "--batch-size", "32", "--mixed-precision", "bf16", "--epochs", "100000",
+        ],
         "classifier": ["train_lstm.py", "--preset", "shipped", *further],
     }
     made = {}

@@ -25,6 +25,7 @@ Every host reads data and cache of its own. Data that no disk holds are streamed
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -39,27 +40,30 @@ from genre_gan.data.splits import Split, split_tracks
 from genre_gan.data.tracks import DataError
 from genre_gan.features import FeatureConfig
 from genre_gan.models.codec import Codec, CodecConfig
+from genre_gan.models.layers import GROUP_ROWS
 from genre_gan.models.projected import MusiCNNOfLatents
 from genre_gan.models.waveform import ACTIVATIONS, MODELS
 from training.arguments import add_common_arguments, add_streaming_argument, positive_int, run_script
 from training.batches import Loader, Slices, StreamLoader, load_features
 from training.clusters import find_clusters
-from training.launch import check_precision, is_main_process
+from training.launch import check_precision, is_main_process, n_processes
 from training.spectral_fit import fit_codec, fitted_listener, generator_config, read_beginning
 from training.spectral_task import SEMITONES, SpectralGANTask
 from training.trainer import Trainer
 from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask
 
-DEFAULTS: dict[str, dict[str, int | float | str]] = {  # of the options whose best value depends on the model
-    "mel": {"batch_size": 16, "learning_rate": 1e-3, "split": "track"},
-    "fcn": {"batch_size": 64, "learning_rate": 2e-4},
-    "cnn": {"batch_size": 64, "learning_rate": 2e-4},
+BATCH_SIZES = {"mel": 16, "fcn": 64, "cnn": 64}
+DEFAULTS: dict[str, dict[str, float | str]] = {  # of the other options whose best value depends on the model
+    "mel": {"learning_rate": 1e-3, "split": "track"},
+    "fcn": {"learning_rate": 2e-4},
+    "cnn": {"learning_rate": 2e-4},
 }
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_common_arguments(parser, epochs=500, batch_size="16 for mel, else 64", split="track for mel, else none")
+    batch_size = "16 for mel, else 64, more where the processes cannot share that"
+    add_common_arguments(parser, epochs=500, batch_size=batch_size, split="track for mel, else none")
     model = parser.add_argument_group("model")
     model.add_argument("--model", choices=("mel", *MODELS), default="mel", help="(default: %(default)s)")
     model.add_argument("--learning-rate", type=float, help="(default: 0.001 for mel, else 0.0002)")
@@ -96,6 +100,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     longer, shorter = args.crop_frames
     if longer % 8 or shorter % 8 or longer < max(16, shorter):
         parser.error(f"--crop-frames must be multiples of 8, the longer first and at least 16, got {longer} {shorter}")
+    if args.batch_size is None:  # as the default says, or as many more as give each process whole groups
+        unit = n_processes() * (GROUP_ROWS if args.model == "mel" else 1)
+        args.batch_size = unit * math.ceil(BATCH_SIZES[args.model] / unit)
     for name, value in DEFAULTS[args.model].items():
         if getattr(args, name) is None:
             setattr(args, name, value)
@@ -133,7 +140,7 @@ def train_waveform(args: argparse.Namespace) -> None:
 
 def prepare_spectral(args: argparse.Namespace) -> tuple[FeatureStore, Split, LatentStore, MusiCNNOfLatents, np.ndarray]:
     """All that takes long and is kept in the cache, before the processes need each other."""
-    store = load_features(args, FeatureConfig("waveform"))
+    store = load_features(args, FeatureConfig("waveform"), GROUP_ROWS)
     split = split_tracks(store.tracks, args.split, seed=args.seed)
     if args.start_from is None:
         codec = Codec(CodecConfig())
@@ -143,7 +150,7 @@ def prepare_spectral(args: argparse.Namespace) -> tuple[FeatureStore, Split, Lat
         read_beginning(args.start_from, generator_config(store.tracks.genres, args.widths, args.clusters, codec))
     latents = LatentStore(store, split.train, codec, SEMITONES, args.cache_dir, progress=is_main_process())
     dtype = torch.float32 if check_precision(args) == "no" else torch.bfloat16
-    listener = fitted_listener(store, latents, codec, args.seed, dtype)
+    listener = fitted_listener(store, split.train, latents, codec, args.seed, dtype)
     return store, split, latents, listener, find_clusters(latents, listener, args.clusters, args.seed)
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +36,7 @@ from training import linear_probe
 from training.arguments import add_common_arguments, positive_int, run_script
 from training.batches import Batch, Slices, load_features, pick, split_store
 from training.generated import add_generated, add_generated_arguments
-from training.launch import is_main_process
+from training.launch import is_main_process, n_processes
 from training.scores import check_genres, track_scores
 from training.trainer import Task, Trainer
 
@@ -192,7 +191,7 @@ def evaluate(model: GenreLSTM, store: FeatureStore, segments: Segments) -> tuple
 
 def train(args: argparse.Namespace) -> None:
     if args.preset:
-        if is_main_process() and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        if is_main_process() and n_processes() > 1:
             print("one process fits the linear probe; the others have nothing to do", flush=True)
         linear_probe.train(args)
         return

@@ -80,6 +80,7 @@ class FeatureStore:
                 done = tqdm(done, total=len(tracks), desc=f"{config.name} features", unit="track", leave=False)
             prepared = list(done)
             hashes.save()
+        _skip_repeated(tracks, prepared)
         usable = [i for i, result in enumerate(prepared) if not isinstance(result, Skipped)]
         self.skipped = [result for result in prepared if isinstance(result, Skipped)]
         if not usable:
@@ -132,6 +133,14 @@ class FeatureStore:
         except (AudioError, OSError) as error:
             return Skipped(tracks.ids[index], str(error))
         return path
+
+
+def _skip_repeated(tracks: TrackSet, prepared: list[Path | Skipped]) -> None:
+    """Leave out the very same file under another name: it would stand on both sides of a split."""
+    first: dict[Path, int] = {}
+    for i, result in enumerate(prepared):
+        if not isinstance(result, Skipped) and (kept := first.setdefault(result, i)) != i:
+            prepared[i] = Skipped(tracks.ids[i], f"the same sound as {tracks.ids[kept]}")
 
 
 def slices(n_frames: int, config: FeatureConfig) -> Iterator[tuple[int, int]]:

@@ -109,7 +109,7 @@ class MusiCNNOfLatents(nn.Module):
 
     def _toeplitz(self, n_frames: int) -> Tensor:
         """The three temporal branches for so many frames as one matrix, Tensor[(n_frames + 127) x (n_frames * C)]."""
-        if self._temporal is None or self._temporal[0] != n_frames:
+        if self._temporal is None or self._temporal[0] != n_frames or self._temporal[1].device != self.filters.device:
             longest, parts = same_padding(128)[0], []
             frames = torch.arange(n_frames, device=self.filters.device)
             for branch in self._branches[2:]:
