@@ -1,4 +1,4 @@
-"""Train everything that ships, one script after the other, with the settings of the packaged weights; their records tell of their data.
+"""Train everything that ships, one script after the other, with the settings of the packaged weights.
 
     python training/train_all.py --data path/to/genres --output-dir runs
     python training/train_all.py --data path/to/genres --output-dir runs --processes 2 --install

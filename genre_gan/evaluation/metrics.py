@@ -97,8 +97,8 @@ class Reference:
     def kernel_distance(self, x: np.ndarray, counts: np.ndarray | None = None) -> float:
         """Unbiased squared maximum mean discrepancy with a Gaussian kernel, times 1000, after KAD (Chung et al. 2025).
 
-        The kernel is exp(-d²/m²), m being the median distance within the reference; KAD has 2 m² there, so its figures are others.
-        It does not depend on n, and near 0 it can fall below.
+        The kernel is exp(-d²/m²), m being the median distance within the reference; KAD has 2 m² there, and other
+        figures. It does not depend on n, and near 0 it can fall below.
         """
         self._check(x)
         counts = np.ones(len(x)) if counts is None else counts
