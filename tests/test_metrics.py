@@ -90,6 +90,8 @@ def test_the_interval_of_a_mean_is_that_of_theory():
     assert apart.low == apart.high == 0.5
     near_one = bootstrap(lambda counts: 0.99 + 0.02 * np.average(values, weights=counts), draw_within(groups), (0.0, 1.0))
     assert near_one.high == 1.0
+    never = bootstrap(lambda counts: np.average(np.zeros(100), weights=counts), draw_within(groups), (0.0, 1.0))
+    assert (never.value, never.low) == (0.0, 0.0) and never.high == pytest.approx(0.037, abs=1e-3)  # Wilson
 
 
 def test_tracks_of_one_artist_are_drawn_together_and_widen_the_interval():

@@ -1,4 +1,4 @@
-"""How near a set of clips is to real music, in numbers, from embeddings [shape=(n, d)] with one row a clip; pure numpy.
+"""How near a set of clips is to real music, in numbers, from embeddings [shape=(n, d)] with one row a clip.
 
 Every function names what it compares. Those that take `counts` let a clip count several times or not at all, which is what
 `bootstrap` needs: drawing clips anew must not make pairs of a clip with itself.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import binomtest
 
 N_DRAWS = 200
 N_NEIGHBOURS, TRUSTED_SHARE = 5, 0.9  # of precision and recall
@@ -29,6 +30,8 @@ def bootstrap(
 ) -> Estimate:
     """The value of `statistic` and 1.96 of its standard errors on either side (Efron & Tibshirani 1993, section 13.3).
 
+    Where all draws of a share agree, they know of no error: its interval is Wilson's (1927) for as many clips.
+
     Args:
         statistic: of how often each clip counts, an int array [shape=(n,)].
         draws: such counts, from `draw_within` or `draw_clusters`.
@@ -37,6 +40,9 @@ def bootstrap(
     draws = list(draws)
     value, error = statistic(np.ones_like(draws[0])), float(np.std([statistic(counts) for counts in draws]))
     low, high = np.clip((value - 1.96 * error, value + 1.96 * error), *limits)
+    if error < 1e-12 and limits == (0.0, 1.0):
+        n = len(draws[0])
+        low, high = binomtest(round(value * n), n).proportion_ci(method="wilson")
     return Estimate(float(value), float(low), float(high))
 
 
