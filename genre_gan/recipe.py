@@ -37,7 +37,7 @@ class VariationStep(NamedTuple):
     """One move away from a clip.
 
     Attributes:
-        amount: how far, from 0 (the same clip) to 1 (another one of its genre).
+        amount: how far, from 0 (the same clip) to 1 (another one of its genre, in its key).
         seed: where to.
     """
 
@@ -129,7 +129,7 @@ class Recipe:
         return replace(self, duration_s=duration_s)
 
     def varied(self, amount: float, seed: int | None = None) -> Recipe:
-        """The recipe of a clip near this one: with `amount` 0 the same, with 1 another one of its genre; `seed` says where to."""
+        """The recipe of a clip near this one, in its key: with `amount` 0 the same, with 1 another one; `seed` says where to."""
         return replace(self, steps=(*self.steps, VariationStep(amount, draw_seed() if seed is None else seed)))
 
     def loop_bars(self, tempo_bpm: float) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -127,7 +127,7 @@ class SpectralModel:
 
     def _weights(self, recipe: Recipe) -> Tensor:
         """Weights of labels Tensor[1 x n_labels]; of each genre the recipe draws a cluster."""
-        uniform = self._uniform(recipe, 3, 1, n=len(self.genres))
+        uniform = self._uniform(_origin(recipe), 3, 1, n=len(self.genres))
         return self.generator.draw_labels(self._genre_weights(recipe), uniform[None])
 
     def _uniform(self, recipe: Recipe, *stream: int, n: int = 1) -> Tensor:
@@ -141,7 +141,7 @@ class SpectralModel:
         if recipe.key is not None:
             key = torch.tensor([KEYS.index(recipe.key)], device=self.device)
         else:
-            key = self.generator.draw_key(weights, self._uniform(recipe, 3))
+            key = self.generator.draw_key(weights, self._uniform(_origin(recipe), 3))
         style_dim = self.generator.config.style_dim
         own = _TRUNCATION * torch.from_numpy(recipe.noise(0).draw(style_dim))[None].to(self.device)
         own = self.generator.map_style(own, weights, key)
@@ -153,3 +153,8 @@ class SpectralModel:
         labels = self.generator.draw_labels(self._genre_weights(recipe).expand(_N_STYLES, -1), uniform)
         mean = self.generator.map_style(many, labels, key.expand(_N_STYLES)).mean(0, keepdim=True)
         return mean + recipe.variation * (own - mean)
+
+
+def _origin(recipe: Recipe) -> Recipe:
+    """Before all variations: a key or a cluster has no others near it, so the smallest step could turn it into any other."""
+    return replace(recipe, steps=())

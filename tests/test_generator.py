@@ -7,6 +7,8 @@ import math
 import pytest
 import torch
 
+from genre_gan.features import FeatureConfig
+from genre_gan.models.codec import Codec, CodecConfig
 from genre_gan.models.generator import (
     CYCLE_BEATS,
     MAX_TEMPO_BPM,
@@ -20,6 +22,8 @@ from genre_gan.models.generator import (
     SpectralGenerator,
 )
 from genre_gan.models.layers import EqualConv2d
+from genre_gan.recipe import Recipe
+from genre_gan.spectral import SpectralModel
 
 TINY = SpectralGANConfig(genres=("blues", "jazz", "rock"), n_coefficients=4, n_rows=8, widths=(8, 8, 6), style_dim=8, noise_dim=2)
 
@@ -116,6 +120,20 @@ def test_tempos_and_keys_are_drawn_as_the_genres_have_them(generator):
     generator.key_shares.zero_()
     generator.key_shares[0, 5], generator.key_shares[0, 9] = 0.25, 0.75
     assert generator.draw_key(blues, torch.tensor([0.0, 0.3, 1.0])).tolist() == [5, 9, N_KEYS]
+
+
+def test_variations_stay_in_the_key_and_the_clusters_of_their_clip(monkeypatch):
+    codec = Codec(CodecConfig(FeatureConfig("log-mel", n_fft=1024, hop_length=256, n_mels=64, htk=True)))
+    n_coefficients, n_rows = codec.config.n_coefficients, codec.config.n_rows
+    config = SpectralGANConfig(("blues", "jazz"), n_coefficients, n_rows, (8, 8), style_dim=8, noise_dim=2, n_clusters=8)
+    model, told = SpectralModel(SpectralGenerator(config).eval(), codec), []
+    monkeypatch.setattr(model.generator, "map_style", lambda style, weights, key: told.append((weights.argmax(1), key)) or style)
+    for seed in range(40):
+        recipe = Recipe({"blues": 1.0}, seed, 2.0, model="mel")
+        told.clear()
+        for varied in (recipe, recipe.varied(0.3, 1000), recipe.varied(1.0, 1001).varied(0.5, seed)):
+            model._map_style(varied)
+        assert told == [told[0]] * 3
 
 
 def test_the_discriminator_tells_clips_apart_by_what_it_is_told():
