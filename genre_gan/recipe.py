@@ -19,6 +19,7 @@ MAX_DURATION_S = 120.0
 MAX_VARIATION = 1.5
 MAX_SEED = 2**63 - 1
 BEATS_PER_BAR = 4
+_AGAIN = 2**31  # no stream is as high, nor the upper half of a seed
 TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 KEYS = tuple(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in TONICS)
 _OTHER_SPELLINGS = {"DB": "C#", "D#": "Eb", "GB": "F#", "G#": "Ab", "A#": "Bb"}
@@ -198,7 +199,9 @@ class Noise:
 
     def __init__(self, recipe: Recipe, stream: tuple[int, ...]):
         seeds = [recipe.seed, *(step.seed for step in recipe.steps)]
-        self._generators = [np.random.default_rng([seed, *stream]) for seed in seeds]
+        # a seed that comes again has other numbers: two vectors that are one are at no right angle
+        own = [[_AGAIN + i] if seed in seeds[:i] else [] for i, seed in enumerate(seeds)]
+        self._generators = [np.random.default_rng([seed, *stream, *more]) for seed, more in zip(seeds, own, strict=True)]
         self._angles = [0.5 * math.pi * step.amount for step in recipe.steps]
 
     def draw(self, *shape: int) -> np.ndarray:

@@ -109,6 +109,17 @@ def test_noise_goes_on_as_it_began_and_stays_normal_along_the_way():
     assert np.allclose(mixed, there, atol=1e-6)
 
 
+@pytest.mark.parametrize("seeds", [(4,), (5, 5), (5, 4, 5)])
+def test_a_seed_that_comes_again_has_noise_of_its_own(seeds):
+    varied = replace(RECIPE, seed=4, steps=())
+    for seed in seeds:
+        before, varied = varied, varied.varied(0.5, seed)
+    here, mixed = before.noise(1).draw(20_000), varied.noise(1).draw(20_000)
+    assert mixed.std() == pytest.approx(1.0, abs=0.02)
+    assert np.corrcoef(mixed, here)[0, 1] == pytest.approx(np.sqrt(0.5), abs=0.02)
+    assert np.array_equal(varied.noise(1).draw(20_000), mixed)
+
+
 @pytest.mark.parametrize(
     ("name", "key"),
     [("C", "C major"), ("am", "A minor"), ("A min", "A minor"), ("Bb Major", "Bb major"), ("A#", "Bb major"), ("b", "B major"),
