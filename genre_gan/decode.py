@@ -227,10 +227,12 @@ def _is_much_left(file: BinaryIO) -> bool:
     size = file.seek(0, os.SEEK_END)
     if size - position <= NEGLIGIBLE * size:
         return False
+    file.seek(position)
+    if file.read(8).startswith((b"ID3", b"TAG", b"APETAGEX")):  # behind which another MP3 may have been joined on
+        start = find_stream(file, position)
+        return start is not None and size - start > NEGLIGIBLE * size
     file.seek(position + position % 2)
     header = file.read(8)
-    if header.startswith((b"ID3", b"TAG", b"APETAGEX")):
-        return False
     lengths = (int.from_bytes(header[4:], "little"), int.from_bytes(header[4:], "big"))
     return not (header[:4].isascii() and header[:4].strip().isalnum() and min(lengths) <= size - position - 8)
 

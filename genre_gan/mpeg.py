@@ -32,22 +32,22 @@ class Frame(NamedTuple):
     kind: tuple[int, ...]
 
 
-def find_stream(file: BinaryIO) -> int | None:
+def find_stream(file: BinaryIO, start: int = 0) -> int | None:
     """The byte from which frames follow each other, or None where there are none.
 
-    Looked for are they behind the tags at the beginning of the file, in `SEARCHED_BYTES`: before them may stand what is left of
-    another frame, or what a server sent before the file.
+    Looked for are they behind the tags at `start`, the beginning of the file, in `SEARCHED_BYTES`: before them may stand what is
+    left of another frame, or what a server sent before the file.
     """
-    first = _after_tags(file)
+    first = _after_tags(file, start)
     file.seek(first)
     data = file.read(SEARCHED_BYTES + N_FRAMES * MAX_FRAME_BYTES)
-    starts = chain([0], (sync.start() for sync in _SYNC.finditer(data, 0, SEARCHED_BYTES)))
-    return next((first + start for start in starts if _is_stream(data, start)), None)
+    places = chain([0], (sync.start() for sync in _SYNC.finditer(data, 0, SEARCHED_BYTES)))
+    return next((first + place for place in places if _is_stream(data, place)), None)
 
 
-def _after_tags(file: BinaryIO) -> int:
-    """The byte behind the ID3v2 and APEv2 tags with which a file begins; 0 where their sizes are none."""
-    size, start = file.seek(0, os.SEEK_END), 0
+def _after_tags(file: BinaryIO, first: int = 0) -> int:
+    """The byte behind the ID3 and APEv2 tags that stand at `first`; `first` itself where their sizes are none."""
+    size, start = file.seek(0, os.SEEK_END), first
     while start < size:
         file.seek(start)
         head = file.read(16)
@@ -56,9 +56,11 @@ def _after_tags(file: BinaryIO) -> int:
             start += n_bytes + (20 if head[5] & 0x10 else 10)  # with or without a footer
         elif head[:8] == b"APETAGEX":
             start += 32 + int.from_bytes(head[12:16], "little")
+        elif head[:3] == b"TAG":
+            start += 128
         else:
             return start
-    return 0
+    return first
 
 
 def _is_stream(data: bytes, start: int) -> bool:

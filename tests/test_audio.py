@@ -178,6 +178,18 @@ def test_tags_behind_the_sound_are_no_sound():
         assert clip.duration_s == 1.0 and not notes
 
 
+@needs_ffmpeg
+@pytest.mark.parametrize("is_odd", [False, True])
+def test_an_mp3_joined_on_behind_tags_is_read_and_tags_alone_are_none(is_odd):
+    first, second = (encoded(synthesize(pitch_hz, 2, 3.0, seed=4), "MP3") for pitch_hz in (220, 330))
+    id3 = [b"ID3\4\0\0\0\0" + bytes([n >> 7, n & 127]) + bytes(n) for n in (200 + (len(first) + is_odd) % 2, 9_000)]
+    ape = [b"APETAGEX" + struct.pack("<4I", 2000, 5_032, 0, flags) + bytes(8) for flags in (0xA000_0000, 0x8000_0000)]
+    first = id3[0] + first
+    for tag in (*id3, b"TAG" + bytes(125), ape[0] + bytes(5_000) + ape[1], b"TAG" + bytes(125) + id3[1]):
+        assert load_audio(first + tag).duration_s == pytest.approx(3.0, abs=1e-3)
+        assert load_audio(first + tag + second + tag).duration_s == pytest.approx(6.0, abs=0.15)
+
+
 def test_channels_that_cancel_each_other_leave_the_louder_one():
     samples = synthesize(220, 2, 3.0, seed=6)
     clip, notes = read_noted((np.stack([samples, -0.97 * samples], 1), RATE_HZ))
