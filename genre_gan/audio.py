@@ -6,14 +6,15 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from genre_gan.arrays import checked_rate, decode_array, is_number
 from genre_gan.clip import Clip
-from genre_gan.decode import AudioError, AudioWarning, Decoded, RawAudio, decoding_file, name_of
+from genre_gan.decode import AudioError, AudioWarning, Decoded, RawAudio, decoding_file, name_of, rereadable
 
 SAMPLE_RATE_HZ = 22_050
 SUFFIXES = (  # of sound files; whether one can be read depends on its content alone
@@ -81,18 +82,19 @@ def read_blocks(
     """
     note = _warn if on_note is None else on_note
     sample_rate_hz = checked_rate(sample_rate_hz)
-    gain = 1.0
-    with _decoding(source, note) as sound:
-        if not sound.is_float:
-            yield from _blocks(sound, _first(sound, source, note, max_duration_s), source, gain, sample_rate_hz, block_s)
-            return
-        # Full scale is a mere convention here: look through all that is wanted for its peak first.
-        peak = max((float(np.abs(piece).max()) for piece in _first(sound, source, note, max_duration_s)), default=0.0)
-    if peak > (OVERSHOOT if isinstance(source, Clip) else 1.0):
-        note(f"{name_of(source)} has peaks at {peak:.4g} times full scale and was scaled down to it")
-        gain = 1.0 / peak
-    with _decoding(source, _ignore) as sound:
-        yield from _blocks(sound, _first(sound, source, _ignore, max_duration_s), source, gain, sample_rate_hz, block_s)
+    with _rereadable(source) as source:
+        gain = 1.0
+        with _decoding(source, note) as sound:
+            if not sound.is_float:
+                yield from _blocks(sound, _first(sound, source, note, max_duration_s), source, gain, sample_rate_hz, block_s)
+                return
+            # Full scale is a mere convention here: look through all that is wanted for its peak first.
+            peak = max((float(np.abs(piece).max()) for piece in _first(sound, source, note, max_duration_s)), default=0.0)
+        if peak > (OVERSHOOT if isinstance(source, Clip) else 1.0):
+            note(f"{name_of(source)} has peaks at {peak:.4g} times full scale and was scaled down to it")
+            gain = 1.0 / peak
+        with _decoding(source, _ignore) as sound:
+            yield from _blocks(sound, _first(sound, source, _ignore, max_duration_s), source, gain, sample_rate_hz, block_s)
 
 
 def too_short(n_samples: int, sample_rate_hz: int, needed_s: float) -> str:
@@ -127,6 +129,18 @@ def _blocks(
         raise AudioError(f"{name_of(source)} holds no sound (0 samples)")
     if stream is not None:
         yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+@contextmanager
+def _rereadable(source: AudioSource) -> Iterator[AudioSource]:
+    """The source, or the same sound as a copy where it is a file that cannot go back, to read it more than once."""
+    held = _of_data_set(source) if isinstance(source, Mapping) else source
+    file = held.file if isinstance(held, RawAudio) else held
+    if not hasattr(file, "read"):
+        yield source
+        return
+    with rereadable(file) as again:
+        yield replace(held, file=again) if isinstance(held, RawAudio) else again
 
 
 def _warn(text: str) -> None:

@@ -301,7 +301,7 @@ def _opened(source: FileSource) -> Iterator[BinaryIO]:
     elif isinstance(source, (bytes, bytearray, memoryview)):
         yield _not_empty(io.BytesIO(source), name_of(source))
     elif hasattr(source, "read"):
-        with _rereadable(source) as file:
+        with rereadable(source) as file:
             yield _not_empty(file, name_of(source))
     else:
         kinds = "a path, the bytes of a file, an open binary file, a Clip or (samples, sample_rate_hz)"
@@ -332,7 +332,7 @@ def _not_empty(file: BinaryIO, name: str) -> BinaryIO:
 
 
 @contextmanager
-def _rereadable(file: Any) -> Iterator[BinaryIO]:
+def rereadable(file: Any) -> Iterator[BinaryIO]:
     """The user's own file, which is read from its beginning, or a copy on disk of one that cannot go back."""
     if getattr(file, "closed", False):
         raise AudioError("the given file is closed")

@@ -255,8 +255,9 @@ def test_a_rate_that_comes_first_or_makes_no_sense_is_refused():
     assert load_audio(wav[:24] + struct.pack("<I", 1_000) + wav[28:]).duration_s == pytest.approx(22.05, rel=1e-4)
 
 
-def test_files_are_read_from_their_beginning_wherever_they_stand(tmp_path):
-    data = encoded(synthesize(220, 2, 1.0, seed=1), "WAV")
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])  # which is read twice
+def test_files_are_read_from_their_beginning_wherever_they_stand(tmp_path, subtype):
+    data = encoded(synthesize(220, 2, 1.0, seed=1), "WAV", subtype)
     expected, at_end = load_audio(data).samples, io.BytesIO(data)
     at_end.seek(0, io.SEEK_END)
     assert np.array_equal(load_audio(at_end).samples, expected)
@@ -265,6 +266,9 @@ def test_files_are_read_from_their_beginning_wherever_they_stand(tmp_path):
     with path.open("rb") as file, subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as pipe:
         assert np.array_equal(load_audio(file).samples, expected)
         assert np.array_equal(load_audio(pipe.stdout).samples, expected)
+    with path.open("rb") as file, subprocess.Popen(["cat"], stdin=file, stdout=subprocess.PIPE) as pipe:
+        raw = load_audio(RawAudio(pipe.stdout, RATE_HZ, subtype)).samples
+    assert np.array_equal(raw, load_audio(RawAudio(path, RATE_HZ, subtype)).samples)
     with pytest.raises(AudioError, match="is closed"):
         load_audio(file)
     with path.open(encoding="latin-1") as text, pytest.raises(AudioError, match="opened as text: open it with 'rb'"):
