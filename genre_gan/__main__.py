@@ -128,8 +128,7 @@ def run_classify(args: argparse.Namespace) -> int:
         elif not (args.json or args.csv):
             tqdm.write(f"{printable(str(path))}: {sentence(result)}", file=sys.stdout)
     if args.csv:
-        shown = {printable(name): result for name, result in results.items()}
-        print(csv_text(shown, classifier.genres), end="")
+        print(csv_text(results, classifier.genres), end="")
     elif args.json:
         print(json.dumps([as_record(name, result) for name, result in results.items()], indent=1))
     return int(any(isinstance(result, str) for result in results.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -79,11 +80,15 @@ def table(results: Mapping[str, Guess | str], genres: Sequence[str]) -> tuple[li
 
 
 def csv_text(results: Mapping[str, Guess | str], genres: Sequence[str]) -> str:
-    """`table` as CSV. A name that a spreadsheet would take for a formula is written behind an apostrophe."""
+    """`table` as CSV. A name that a spreadsheet would take for a formula is written behind an apostrophe.
+
+    Of names only what no table can hold becomes a question mark: control characters, and halves of characters.
+    """
     text = io.StringIO()
     header, rows = table(results, genres)
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    for name, *rest in rows:
-        writer.writerow([f"'{name}" if str(name).startswith(("=", "+", "-", "@")) else name, *rest])
+    for raw_name, *rest in rows:
+        name = "".join("?" if unicodedata.category(c) in ("Cc", "Cs") else c for c in str(raw_name))
+        writer.writerow([f"'{name}" if name.startswith(("=", "+", "-", "@")) else name, *rest])
     return text.getvalue()

@@ -67,6 +67,15 @@ def test_odd_names_cannot_steer_a_terminal_and_what_computers_leave_is_no_song(c
         assert text.count(".wav") == 1 + len(odd) and "\x1b" not in text
 
 
+def test_names_that_look_alike_have_a_row_each(classifier, songs, capsys):
+    names = ["a.wav", "a\u3000b.wav", "a\xa0b.wav"]
+    for name in names[1:]:
+        (songs / name).write_bytes((songs / "a.wav").read_bytes())
+    assert main(["classify", *(str(songs / name) for name in names), "--csv", "--model", classifier]) == 0
+    rows = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert [Path(row["file"]).name for row in rows] == names
+
+
 def test_tempo_key_and_loop_reach_the_clip(tmp_path):
     model, path = str(tiny_spectral_model().save_pretrained(tmp_path / "mel")), tmp_path / "loop.flac"
     wishes = ["--tempo-bpm", "120", "--key", "a minor", "--loop"]
@@ -184,6 +193,12 @@ def test_names_are_no_formulas_in_a_table():
     first, second = csv.DictReader(io.StringIO(text))
     assert first["file"] == "'=cmd|' /C calc'!A0.wav" and first["p_jazz"] == "0.62"
     assert second["file"] == 'a, "b".wav' and second["error"] == "error: damaged"
+
+
+def test_a_table_has_a_row_for_each_name_as_it_is():
+    names = ["a\u3000b.wav", "a\xa0b.wav", "a b.wav", "a\u200bb.wav", "日本.wav", "a\x1bb.wav", "a\udcffb.wav", "a?b.wav"]
+    rows = list(csv.DictReader(io.StringIO(csv_text(dict.fromkeys(names, "damaged"), ("jazz",)))))
+    assert [row["file"] for row in rows] == [*names[:5], *["a?b.wav"] * 3]
 
 
 @pytest.mark.parametrize("command", [["app.py", "--help"], ["-m", "genre_gan", "--help"], ["-c", "import genre_gan"]])
