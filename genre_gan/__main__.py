@@ -12,7 +12,9 @@ The exit status is 0, 1 where a file could not be read or a clip not be made, an
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -95,9 +97,10 @@ def sound_files(paths: Sequence[Path]) -> Iterator[Path]:
     from genre_gan.data.tree import is_junk
 
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):  # which raises nothing: what is wrong with a path is said of it alone, later
             named = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-            yield from sorted(file for file in named if file.is_file() and not any(map(is_junk, file.relative_to(path).parts)))
+            files = (file for file in named if not any(map(is_junk, file.relative_to(path).parts)))
+            yield from sorted(file for file in files if not os.path.isdir(file))
         else:
             yield path
 
@@ -146,6 +149,8 @@ def as_record(name: str, result: Guess | str) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; a mistake of the user's ends it with one line."""
     args = parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # else one name that a console cannot show would end all answers
+        sys.stdout.reconfigure(encoding="utf-8" if getattr(args, "csv", False) else None, errors="backslashreplace")
     try:
         return args.run(args)
     except (ValueError, OSError) as error:

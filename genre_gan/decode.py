@@ -314,6 +314,8 @@ def _open_path(path: str | os.PathLike) -> BinaryIO:
         if re.match(r"[a-z]{2,}://", text):
             raise AudioError(f"audio must be a file that is here, got the address {printable(text)}: download it first")
         if not os.path.exists(path):
+            with suppress(FileNotFoundError, NotADirectoryError, ValueError):
+                os.stat(path)  # raises why where the file may be there
             raise FileNotFoundError(f"no such audio file: {printable(text) or 'an empty name'}")
         if not os.path.isfile(path):
             kind = "a folder" if os.path.isdir(path) else "a pipe or a device"

@@ -76,6 +76,31 @@ def test_names_that_look_alike_have_a_row_each(classifier, songs, capsys):
     assert [Path(row["file"]).name for row in rows] == names
 
 
+@pytest.mark.parametrize("form", [[], ["--csv"], ["--json"]])
+def test_a_name_that_a_console_cannot_show_ends_no_answers(classifier, songs, monkeypatch, form):
+    (songs / "日本.wav").write_bytes((songs / "a.wav").read_bytes())
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "cp1252"))
+    assert main(["classify", str(songs), *form, "--model", classifier]) == 0
+    sys.stdout.flush()
+    text = sys.stdout.buffer.getvalue().decode()
+    assert text.count(".wav") == 2 and text.count(".mp3") == 1
+    assert ("日本" if form == ["--csv"] else r"\u65e5\u672c") in text
+
+
+def test_a_path_that_cannot_be_looked_at_is_an_error_of_its_own(classifier, songs, capsys):
+    long, locked = songs / f"{'x' * 300}.wav", songs / "deep" / "b.mp3"
+    locked.parent.chmod(0)
+    try:
+        is_root = os.access(locked, os.R_OK)
+        assert main(["classify", str(long), str(locked), str(songs / "a.wav"), "--model", classifier]) == 1
+    finally:
+        locked.parent.chmod(0o700)
+    printed = capsys.readouterr()
+    assert "a.wav: Sounds like " in printed.out
+    assert f"{long}: error: '{long.name}' cannot be opened: File name too long" in printed.err
+    assert is_root or f"{locked}: error: 'b.mp3' cannot be opened: Permission denied" in printed.err
+
+
 def test_tempo_key_and_loop_reach_the_clip(tmp_path):
     model, path = str(tiny_spectral_model().save_pretrained(tmp_path / "mel")), tmp_path / "loop.flac"
     wishes = ["--tempo-bpm", "120", "--key", "a minor", "--loop"]
