@@ -218,7 +218,7 @@ def draw_seed() -> int:
 
 
 def canonical_key(name: str) -> str:
-    """Spell a key as in `KEYS`: `"am"`, `"A min"` and `"a minor"` become `"A minor"`, `"Db"` becomes `"C# major"`.
+    """Spell a key as in `KEYS`: `"am"`, `"A min"` and `"a minor"` become `"A minor"`, `"Db"` and `"C#M"` become `"C# major"`.
 
     Raises:
         ValueError: no key.
@@ -226,9 +226,10 @@ def canonical_key(name: str) -> str:
     allowed = f"allowed: {', '.join(KEYS)}"
     if not isinstance(name, str):
         raise ValueError(f"key must be text such as 'A minor', got {name!r}; {allowed}")
-    letters = "".join(name.replace("♯", "#").replace("♭", "b").split()).upper()
+    written = "".join(name.replace("♯", "#").replace("♭", "b").split())
+    letters = written.upper()
     length = 2 if letters[1:2] in ("#", "B") else 1
-    tonic, mode = letters[:length], _MODES.get(letters[length:])
+    tonic, mode = letters[:length], "major" if written[length:] == "M" else _MODES.get(letters[length:])
     tonic = _OTHER_SPELLINGS.get(tonic, tonic.capitalize())
     if tonic not in TONICS or mode is None:
         raise ValueError(f"key {name!r} is unknown; {allowed}")

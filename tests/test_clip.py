@@ -123,7 +123,9 @@ def test_a_seed_that_comes_again_has_noise_of_its_own(seeds):
 @pytest.mark.parametrize(
     ("name", "key"),
     [("C", "C major"), ("am", "A minor"), ("A min", "A minor"), ("Bb Major", "Bb major"), ("A#", "Bb major"), ("b", "B major"),
-     ("bb", "Bb major"), ("bm", "B minor"), ("D♭", "C# major"), ("g# minor", "Ab minor"), *((key, key) for key in KEYS)],
+     ("bb", "Bb major"), ("bm", "B minor"), ("D♭", "C# major"), ("g# minor", "Ab minor"),
+     ("CM", "C major"), ("bM", "B major"), ("Db M", "C# major"), ("BBM", "Bb major"), ("Cm", "C minor"),
+     *((key, key) for key in KEYS)],
 )  # fmt: skip
 def test_keys_have_one_spelling(name, key):
     assert canonical_key(name) == key
