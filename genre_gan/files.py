@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
+import secrets
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,17 +55,16 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         OSError: it cannot be written there.
     """
+    temporary = path.parent / f".{path.name[:40]}.{secrets.token_hex(8)}"
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with open(temporary, "xb") as file:  # with the rights that the user's umask leaves
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except BaseException:
-            os.unlink(temporary)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:  # the system's own words are about the temporary name
         raise type(error)(f"{path} cannot be written: {error.strerror or error}") from error
