@@ -42,7 +42,7 @@ def resolve_model_folder(source: str | os.PathLike, revision: str | None = None)
     Raises:
         ModelError: none of the three, or a repository that cannot be reached or read; a `revision` of what has none.
     """
-    local = Path(source).expanduser()
+    local = Path(os.path.expanduser(source))  # which leaves a user that is not there as it is
     if isinstance(source, str) and _PACKAGED_NAME.fullmatch(source) and packaged_weights(source).is_dir():
         local = packaged_weights(source)
     if local.is_dir():
@@ -64,9 +64,9 @@ def load_model(
         classes: for each family that will do, the class whose `load` reads a folder.
 
     Raises:
-        ModelError: nothing there, damaged, or of another family.
+        ModelError: nothing there, damaged, or of another family; a `revision` of what has none.
     """
-    folder = packaged_weights(default) if source is None else resolve_model_folder(source, revision)
+    folder = resolve_model_folder(default if source is None else source, revision)
     family = read_config(folder)["family"]
     if family not in classes:
         raise ModelError(f"{folder} holds a model of the family {family!r}, wanted one of {', '.join(classes)}")
