@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
+from numbers import Real
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 # Names of one genre in their canonical form; who asks for one gets whichever a model has, or else what is nearest to it.
@@ -63,7 +64,7 @@ def genre_weights(genre: str | Mapping[str, float], genres: Sequence[str] = GENR
     weights = dict.fromkeys(genres, 0.0)
     for name, weight in genre.items():
         key = find_genre(name, genres)
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight) or weight < 0:
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 <= weight <= sys.float_info.max:
             raise ValueError(f"the weight of genre {name!r} must be a number >= 0, got {weight!r}")
         weights[key] += float(weight)
     total = sum(weights.values())
