@@ -192,21 +192,22 @@ class GenreGenerator:
         return recipe
 
     @overload
-    def generate_recipe(self, recipe: Recipe, *, stream: Literal[False] = ...) -> Clip: ...
+    def generate_recipe(self, recipe: Clip | Recipe, *, stream: Literal[False] = ...) -> Clip: ...
 
     @overload
-    def generate_recipe(self, recipe: Recipe, *, stream: Literal[True]) -> Iterator[Clip]: ...
+    def generate_recipe(self, recipe: Clip | Recipe, *, stream: Literal[True]) -> Iterator[Clip]: ...
 
     def generate_recipe(self, recipe, *, stream=False):
-        """Make the clip of a recipe; see `generate`.
+        """Make the clip of a recipe, or of the recipe that a clip has; see `generate`.
 
         Warns:
             RecipeWarning: the recipe was made by other weights, so that the clip will sound different.
 
         Raises:
-            RecipeError: the recipe is of another model.
+            RecipeError: no recipe, or that of another model.
             ValueError: a genre, tempo or key that this model does not know.
         """
+        recipe = _recipe_of(recipe)
         self._check(recipe)
         if recipe.revision != self.revision:
             text = f"the recipe was made by other weights ({recipe.revision or 'unknown'}) than these ({self.revision})"
@@ -287,6 +288,8 @@ class GenreGenerator:
 
 
 def _recipe_of(clip: Clip | Recipe) -> Recipe:
+    if not isinstance(clip, (Clip, Recipe)):
+        raise RecipeError(f"clip must be a Clip or a Recipe, got {type(clip).__name__}; Recipe.from_json and from_file read one")
     recipe = clip if isinstance(clip, Recipe) else clip.recipe
     if recipe is None:
         raise RecipeError("the clip has no recipe: it was not generated here; Recipe.from_file reads that of a saved one")

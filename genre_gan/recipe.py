@@ -6,6 +6,7 @@ import json
 import math
 import os
 import secrets
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ MAX_DURATION_S = 120.0
 MAX_VARIATION = 1.5
 MAX_SEED = 2**63 - 1
 BEATS_PER_BAR = 4
+_N_TOLD_STEPS = 4
 _AGAIN = 2**31  # no stream is as high, nor the upper half of a seed
 TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 KEYS = tuple(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in TONICS)
@@ -31,7 +33,7 @@ class RecipeError(ValueError):
 
 
 class RecipeWarning(UserWarning):
-    """A recipe made by other weights than those at hand: the clip will sound different."""
+    """A recipe that cannot do its work: made by other weights, so that the clip will sound different, or too long for a file."""
 
 
 class VariationStep(NamedTuple):
@@ -81,17 +83,19 @@ class Recipe:
 
     def __post_init__(self) -> None:
         is_blend = isinstance(self.genre, Mapping) and len(self.genre) > 0
-        if not is_blend or not all(_is_number(w) and 0 < w < math.inf for w in self.genre.values()):
+        if not is_blend or not all(_is_positive(weight) for weight in self.genre.values()):
             raise ValueError(f"genre must be weights above 0 by name, got {self.genre!r}")
         check_duration(self.duration_s)
         check_variation(self.variation)
         check_seed(self.seed)
-        if self.tempo_bpm is not None and not (_is_number(self.tempo_bpm) and 0 < self.tempo_bpm < math.inf):
+        if self.tempo_bpm is not None and not _is_positive(self.tempo_bpm):
             raise ValueError(f"tempo_bpm must be a number of beats a minute above 0, got {self.tempo_bpm!r}")
         if self.key is not None and self.key not in KEYS:
             raise ValueError(f"key must be one of {', '.join(KEYS)}, got {self.key!r}")
         if not isinstance(self.loop, bool):
             raise ValueError(f"loop must be True or False, got {self.loop!r}")
+        if not isinstance(self.steps, (tuple, list)) or not all(isinstance(step, VariationStep) for step in self.steps):
+            raise ValueError(f"steps must be a tuple of VariationStep(amount, seed), got {self.steps!r}")
         for step in self.steps:
             check_amount(step.amount)
             check_seed(step.seed)
@@ -118,9 +122,10 @@ class Recipe:
 
     @property
     def title(self) -> str:
-        """What to call the clip: `blues, seed 7`."""
-        title = f"{self.genre_name}, seed {self.seed}"
-        return title + "".join(f", varied by {step.amount:g} towards {step.seed}" for step in self.steps)
+        """What to call the clip: `blues, seed 7`. Of many steps it tells the last ones: players, and tags, have room for few."""
+        n_earlier = max(0, len(self.steps) - _N_TOLD_STEPS)
+        title = f"{self.genre_name}, seed {self.seed}" + (f", varied {n_earlier} times" if n_earlier else "")
+        return title + "".join(f", varied by {step.amount:g} towards {step.seed}" for step in self.steps[n_earlier:])
 
     def extended(self, duration_s: float) -> Recipe:
         """The recipe of a clip that begins as this one and lasts `duration_s` seconds, more than this one does."""
@@ -155,7 +160,7 @@ class Recipe:
         """
         try:
             values: Any = json.loads(text)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise RecipeError(f"the recipe is not valid JSON: {error}") from error
         names = {f.name for f in fields(cls)}
         if not isinstance(values, dict) or set(values) != names:
@@ -262,3 +267,8 @@ def check_seed(seed: int) -> None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _is_positive(value: object) -> bool:
+    """Whether it is a number above 0, of which a float can be made: no infinity, and no whole number of 400 digits."""
+    return _is_number(value) and 0 < value <= sys.float_info.max  # type: ignore[operator]

@@ -1,3 +1,4 @@
+import io
 import json
 import subprocess
 import sys
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from genre_gan import Clip, Recipe, load_audio
+from genre_gan import Clip, GenreGenerator, Recipe, load_audio
 from genre_gan.clip import FORMATS
-from genre_gan.recipe import KEYS, MAX_SEED, RecipeError, VariationStep, canonical_key
+from genre_gan.recipe import KEYS, MAX_SEED, RecipeError, RecipeWarning, VariationStep, canonical_key
 from tests.conftest import synthesize
+from tests.test_models import tiny_spectral_model
 
 RATE_HZ = 22_050
 RECIPE = Recipe(
@@ -54,6 +56,13 @@ def test_mp3_has_128_kilobits_a_second(clip):
         assert len(other.encode("mp3")) * 8 / 8.0 == pytest.approx(1000 * kbps, rel=0.04)
 
 
+def test_a_rate_that_mp3_does_not_have_is_refused(clip, tmp_path):
+    other = Clip(clip.samples, 96_000)
+    with pytest.raises(ValueError, match=r"sample_rate_hz of an mp3 must be one of 8000, .*, 48000, got 96000; flac takes any"):
+        other.save(tmp_path / "a.mp3")
+    assert list(tmp_path.iterdir()) == [] and load_audio(other.encode("flac"), 96_000).sample_rate_hz == 96_000
+
+
 def test_minutes_become_ogg(clip):
     """libsndfile's Vorbis encoder overflows its stack where it gets ten minutes at once."""
     long = Clip(np.tile(clip.samples, 75), RATE_HZ)
@@ -75,13 +84,16 @@ def test_json_is_read_strictly():
         ({"steps": [[2.0, 1]]}, "amount must be from 0"),
         ({"steps": [[0.5]]}, "makes no clip"),
         ({"steps": 3}, "makes no clip"),
+        ({"genre": {"jazz": 10**400}}, "genre must be weights above 0"),
+        ({"tempo_bpm": 10**400}, "tempo_bpm must be"),
         ({"loop": "yes"}, "loop must be True or False"),
         ({"model": 3}, "model must be text"),
     ):
         with pytest.raises(RecipeError, match=message):
             Recipe.from_json(json.dumps(values | change))
     del values["key"]
-    for text, message in ((json.dumps(values), "wrong: key"), ("{", "not valid JSON"), ("[]", "wrong: list"), ("null", "wrong")):
+    for text, message in ((json.dumps(values), "wrong: key"), ("{", "not valid JSON"), ("[]", "wrong: list"), ("null", "wrong"),
+                          ("[" * 100_000, "not valid JSON")):  # fmt: skip
         with pytest.raises(RecipeError, match=message):
             Recipe.from_json(text)
 
@@ -92,6 +104,36 @@ def test_recipes_are_plain_and_can_be_changed():
     assert recipe.extended(5).duration_s == 5.0
     assert recipe.varied(0.5, 7).varied(0.1, 8) == replace(recipe, steps=(VariationStep(0.5, 7), VariationStep(0.1, 8)))
     assert recipe.varied(0.5) != recipe.varied(0.5)  # another seed is drawn
+    with pytest.raises(ValueError, match=r"steps must be a tuple of VariationStep\(amount, seed\), got \(\(0\.5, 3\),\)"):
+        replace(recipe, steps=((0.5, 3),))
+
+
+@pytest.mark.parametrize("audio_format", FORMATS)
+def test_the_tags_have_room_for_many_steps(tmp_path, clip, audio_format):
+    varied = replace(RECIPE, steps=(VariationStep(0.3, 2**31),) * 75)
+    path = replace(clip, recipe=varied).save(tmp_path / f"clip.{audio_format}")
+    assert Recipe.from_file(path) == varied
+    with soundfile.SoundFile(path) as file:
+        steps = f"varied 71 times{', varied by 0.3 towards 2147483648' * 4}"
+        assert file.title == varied.title == f"jazz 70 %, hiphop 30 %, seed {MAX_SEED}, {steps}"
+
+
+def test_a_recipe_that_a_wav_has_no_room_for_is_told(clip):
+    varied = replace(clip, recipe=replace(RECIPE, steps=(VariationStep(0.3, 2**31),) * 200))
+    with pytest.warns(RecipeWarning, match=r"room for 2045 letters of a recipe, and this one has \d{4}: it is left out"):
+        varied.encode("wav")
+    assert Recipe.from_json(soundfile.SoundFile(io.BytesIO(varied.encode("flac"))).comment) == varied.recipe
+
+
+def test_a_clip_does_for_its_recipe_and_nothing_else_does():
+    generator = GenreGenerator(tiny_spectral_model())
+    clip = generator.generate("blues", 1.0, seed=3)
+    assert np.array_equal(generator.generate_recipe(clip).samples, clip.samples)
+    for call, *others in ((generator.generate_recipe,), (generator.extend, 2.0), (generator.variation_of, 0.5)):
+        with pytest.raises(RecipeError, match="clip must be a Clip or a Recipe, got str; Recipe"):
+            call(clip.recipe.to_json(), *others)
+    with pytest.raises(RecipeError, match="the clip has no recipe"):
+        generator.generate_recipe(Clip(*clip))
 
 
 def test_noise_goes_on_as_it_began_and_stays_normal_along_the_way():
