@@ -222,7 +222,7 @@ class GenreGenerator:
 
         Raises:
             RecipeError: the clip has no recipe, or that of another model.
-            ValueError: `duration_s` not above the clip's own, or above 120.
+            ValueError: `duration_s` not above the clip's own, or above 120; or the clip is a loop.
         """
         return self.generate_recipe(_recipe_of(clip).extended(duration_s))
 

@@ -128,8 +128,14 @@ class Recipe:
         return title + "".join(f", varied by {step.amount:g} towards {step.seed}" for step in self.steps[n_earlier:])
 
     def extended(self, duration_s: float) -> Recipe:
-        """The recipe of a clip that begins as this one and lasts `duration_s` seconds, more than this one does."""
+        """The recipe of a clip that begins as this one and lasts `duration_s` seconds, more than this one does.
+
+        Raises:
+            ValueError: `duration_s` not above the clip's own, or above 120; or a loop, which has no end to go on from.
+        """
         check_duration(duration_s)
+        if self.loop:  # its beginning is made of its end
+            raise ValueError("clip must not be a loop, got one: generate a longer loop, or extend a clip made without loop=True")
         if duration_s <= self.duration_s:
             raise ValueError(f"duration_s must be above the clip's own {self.duration_s:g} seconds, got {duration_s!r}")
         return replace(self, duration_s=duration_s)

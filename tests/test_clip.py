@@ -125,10 +125,13 @@ def test_a_recipe_that_a_wav_has_no_room_for_is_told(clip):
     assert Recipe.from_json(soundfile.SoundFile(io.BytesIO(varied.encode("flac"))).comment) == varied.recipe
 
 
-def test_a_clip_does_for_its_recipe_and_nothing_else_does():
+def test_a_clip_does_for_its_recipe_nothing_else_does_and_loops_do_not_go_on():
     generator = GenreGenerator(tiny_spectral_model())
     clip = generator.generate("blues", 1.0, seed=3)
     assert np.array_equal(generator.generate_recipe(clip).samples, clip.samples)
+    looped = replace(clip, recipe=replace(clip.recipe, loop=True))
+    with pytest.raises(ValueError, match="clip must not be a loop, got one: generate a longer loop, or extend a clip"):
+        generator.extend(looped, 2.0)
     for call, *others in ((generator.generate_recipe,), (generator.extend, 2.0), (generator.variation_of, 0.5)):
         with pytest.raises(RecipeError, match="clip must be a Clip or a Recipe, got str; Recipe"):
             call(clip.recipe.to_json(), *others)

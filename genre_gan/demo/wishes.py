@@ -172,6 +172,8 @@ def followed(what: str, recipe: Recipe, asked: Mapping[str, Any]) -> Recipe:
     if what == "more":
         return checked(recipe.varied(asked["amount"], short_seed()))
     if what == "longer":
+        if recipe.loop:
+            raise ValueError("A loop ends where it begins: make a longer one, or this clip without a loop.")
         if recipe.duration_s >= MAX_DURATION_S:
             raise ValueError(f"This clip has {MAX_DURATION_S:g} s already, the most that there is here.")
         return checked(recipe.extended(min(MAX_DURATION_S, 2.0 * recipe.duration_s)))

@@ -54,6 +54,8 @@ def test_what_follows_from_a_clip(models):
     assert followed("other", recipe, {"genre": "rock"}) == replace(recipe, genre={"rock": 1.0})
     with pytest.raises(ValueError, match="has 60 s already"):
         followed("longer", replace(recipe, duration_s=60.0), {})
+    with pytest.raises(ValueError, match="A loop ends where it begins"):
+        followed("longer", replace(recipe, loop=True), {})
     with pytest.raises(ValueError, match="amount must be"):
         followed("more", recipe, {"amount": "much"})
     with pytest.raises(ValueError, match="what must be"):
