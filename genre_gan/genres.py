@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import re
-import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -64,10 +64,18 @@ def genre_weights(genre: str | Mapping[str, float], genres: Sequence[str] = GENR
     weights = dict.fromkeys(genres, 0.0)
     for name, weight in genre.items():
         key = find_genre(name, genres)
-        if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 <= weight <= sys.float_info.max:
+        if not is_finite_number(weight) or weight < 0:
             raise ValueError(f"the weight of genre {name!r} must be a number >= 0, got {weight!r}")
         weights[key] += float(weight)
     total = sum(weights.values())
     if total <= 0:
         raise ValueError(f"a blend of genres needs at least one weight above 0, got {dict(genre)!r}")
     return [weight / total for weight in weights.values()]
+
+
+def is_finite_number(value: object) -> bool:
+    """Whether it is a number, of Python or NumPy, that a float can hold: a whole number of 400 digits is none."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import secrets
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from genre_gan import __version__
+from genre_gan.genres import is_finite_number
 
 MIN_DURATION_S = 1.0
 MAX_DURATION_S = 120.0
@@ -83,12 +83,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         is_blend = isinstance(self.genre, Mapping) and len(self.genre) > 0
-        if not is_blend or not all(_is_positive(weight) for weight in self.genre.values()):
+        if not is_blend or not all(is_finite_number(weight) and weight > 0 for weight in self.genre.values()):
             raise ValueError(f"genre must be weights above 0 by name, got {self.genre!r}")
         check_duration(self.duration_s)
         check_variation(self.variation)
         check_seed(self.seed)
-        if self.tempo_bpm is not None and not _is_positive(self.tempo_bpm):
+        if self.tempo_bpm is not None and not (is_finite_number(self.tempo_bpm) and self.tempo_bpm > 0):
             raise ValueError(f"tempo_bpm must be a number of beats a minute above 0, got {self.tempo_bpm!r}")
         if self.key is not None and self.key not in KEYS:
             raise ValueError(f"key must be one of {', '.join(KEYS)}, got {self.key!r}")
@@ -273,8 +273,3 @@ def check_seed(seed: int) -> None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
-def _is_positive(value: object) -> bool:
-    """Whether it is a number above 0, of which a float can be made: no infinity, and no whole number of 400 digits."""
-    return _is_number(value) and 0 < value <= sys.float_info.max  # type: ignore[operator]
