@@ -1,5 +1,6 @@
 """Making music in a real browser."""
 
+import json
 import threading
 
 import pytest
@@ -198,6 +199,21 @@ def test_takes_come_newest_first_stay_over_a_reload_and_can_be_changed(open_page
     page.locator("#takes .delete").nth(1).click()
     wait_for_takes(page, 1)
     assert steps.take_titles(page) == ["My <b>song</b>"]
+
+
+def test_a_take_may_have_any_name(open_page):
+    page = open_page()
+    generate(page)
+    name = "C:\\users\\x ${document.title = 'run'} in ${A `\"<b>"
+    page.fill("#takes .name", name)
+    page.press("#takes .name", "Enter")
+    page.locator(f"#takes .star[aria-label={json.dumps(f'Star {name}')}]").click()
+    page.wait_for_selector("#takes .star[aria-pressed=true]")
+    assert page.get_attribute("#takes .star", "aria-label") == f"Star {name}"
+    page.reload()
+    wait_for_takes(page, 1)
+    assert steps.take_titles(page) == [name] and page.title() != "run"
+    assert " · heard as " in page.inner_text("#takes small")
 
 
 def test_takes_are_kept_however_late_their_pictures_are_drawn(open_page):

@@ -8,10 +8,13 @@ import zipfile
 import pytest
 import soundfile
 
+from genre_gan import GENRES
 from genre_gan.clip import FORMATS
+from genre_gan.demo.models import Models
 from genre_gan.demo.page import build_demo
 from genre_gan.demo.server import serve
 from genre_gan.demo.wishes import title_of
+from genre_gan.models.waveform import WaveformGANConfig, WaveformGenerator
 from genre_gan.recipe import Recipe
 from tests.browser import steps
 from tests.browser.conftest import PATIENCE_MS
@@ -52,6 +55,24 @@ def test_a_link_makes_the_clip_again_after_a_restart_of_the_server(open_page, de
         other.close()
     finally:
         restarted.close()
+
+
+def test_genres_of_a_foreign_model_may_have_any_name(open_page, tmp_path):
+    name = "C:\\x ${document.title = 'run'} in ${A `\"<b>"
+    config = WaveformGANConfig(n_samples=22_050, genres=(*GENRES, name), width=8)
+    foreign = build_demo(Models(str(WaveformGenerator(config).save_pretrained(tmp_path / "foreign"))))
+    serve(foreign, server_name="127.0.0.1", quiet=True)
+    try:
+        page = open_page(url=foreign.local_url)
+        generate(page)
+        menu(page, "Same, in another genre", name)
+        wait_for_takes(page, 2)
+        assert title(page).startswith(f"{name}, seed ") and page.title() != "run"
+        assert steps.take_titles(page)[0] == title(page)
+        page.evaluate("localStorage.clear()")
+        page.close()
+    finally:
+        foreign.close()
 
 
 def test_a_server_that_is_gone_is_said(open_page, models):

@@ -236,6 +236,12 @@ function pause() {
   audio.pause();
 }
 
+for (const genre of props.genres) {
+  // not in the template, where gradio would run a name with ${} in it
+  const button = Object.assign(document.createElement('button'), { type: 'button', textContent: genre });
+  Object.assign(button.dataset, { ask: 'other', genre });
+  find('.genres').append(button);
+}
 find('.actions').addEventListener('click', ({ target }) => {
   const { ask: what, amount, genre, download } = target.dataset;
   target.closest('details')?.removeAttribute('open');

@@ -8,21 +8,32 @@ let removed = null; // the last deleted take and its place
 function change(takes) {
   props.value = takes;
   trigger('edited');
+  queueMicrotask(mark); // gradio draws just before
+}
+
+// Set what the template must not hold. Gradio would run a name with ${} in it, and fail at a backslash.
+function name(item, { title, facts }) {
+  const field = item.querySelector('.name');
+  if (field !== document.activeElement) field.value = title;
+  item.querySelector('small').textContent = facts;
+  for (const [what, word] of Object.entries({ play: 'Play', star: 'Star', tick: 'Compare', delete: 'Delete' }))
+    item.querySelector(`[data-do=${what}]`).ariaLabel = `${word} ${title}`;
 }
 
 function mark() {
-  const ids = (props.value ?? []).map(({ id }) => id);
-  ticked = ticked.filter((id) => ids.includes(id));
+  const takes = props.value ?? [];
+  ticked = ticked.filter((wanted) => takes.some(({ id }) => id === wanted));
   for (const item of element.querySelectorAll('li')) {
+    const take = takes.find(({ id }) => id === item.dataset.id);
+    if (take) name(item, take);
     item.querySelector('[data-do=tick]').checked = ticked.includes(item.dataset.id);
     item.classList.toggle('is-shown', item.dataset.query === window.genreGan.shown?.()?.query);
   }
   if (find('.compare-two')) find('.compare-two').disabled = ticked.length !== 2;
-  const note = removed ? `Deleted ${removed.take.title}.` : '';
   find('.removed').hidden = !removed;
-  if (find('.removed span').textContent !== note) find('.removed span').textContent = note; // or this would go round in circles
+  find('.removed span').textContent = removed ? `Deleted ${removed.take.title}.` : '';
 }
-new MutationObserver(mark).observe(element, { childList: true, subtree: true });
+watch('value', mark);
 events.addEventListener('clip', mark);
 events.addEventListener('playing', () => setTimeout(mark));
 
