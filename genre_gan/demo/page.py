@@ -22,10 +22,10 @@ TITLE = "genre-gan: music by genre"
 
 
 class Page(gr.Blocks):
-    """Blocks whose users learn in words what is wrong with the values that they sent: gradio itself would answer `null`."""
+    """Blocks whose users learn in words what is wrong with their values, and whose sessions keep one value of each component."""
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
-        """What gradio does, with its errors made fit for users."""
+        """What gradio does, with its errors made fit for users: they would read `null`."""
         if len(inputs) < len(block_fn.inputs):
             names = ", ".join(str(component.label) for component in block_fn.inputs)
             wanted = f"{block_fn.api_name} takes {len(block_fn.inputs)} values ({names}), got {len(inputs)}"
@@ -36,6 +36,17 @@ class Page(gr.Blocks):
             raise
         except Exception as error:
             raise gr.Error("These values are not what this field takes.", print_exception=False) from error
+
+    async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list[Any]:
+        """What gradio does; a component that it has built anew for a session then goes by the number of the one it replaces.
+
+        Gradio would keep its later values under a number of its own, where no end of a job has them forgotten.
+        """
+        output = await super().postprocess_data(block_fn, predictions, state)
+        if state is not None:
+            for number, block in state.blocks_config.blocks.items():
+                block._id = number
+        return output
 
 
 def build_demo(models: Models) -> gr.Blocks:
