@@ -18,7 +18,6 @@ from genre_gan.demo.samples import SAMPLES
 
 HERE = Path(__file__).parent
 NOTE = (HERE / "texts" / "classify.md").read_text(encoding="utf-8")
-CLEAR_JS = f"() => [{{}}, '{HINT}', null, '']"
 PLAY_JS = """() => document.querySelector('#upload [aria-label="Play"]')?.click()"""
 GENERATED_S, GENERATED_SEED = 10.0, 1
 
@@ -67,11 +66,14 @@ def add_classify_tab(models: Models) -> gr.Audio:
         results = gr.HTML(visible=False, elem_id="many-results")
         csv_file = gr.DownloadButton("Download as CSV, with all probabilities", visible=False, elem_id="many-csv")
     outputs = [label, words, timeline, picture]
+    page = gr.State({})
     # An answer stands beside its own sound only: it goes as soon as the sound changes, and none comes where there is an error.
-    change = upload.change(None, None, outputs, js=CLEAR_JS)
+    # The next sound may come while one is listened to. With `cancels` that one would go on beside the limit of the models.
+    often: dict[str, Any] = {"trigger_mode": "multiple"}
+    change = upload.change(listener.begin, [upload, page], outputs, queue=False, **often, **QUIET)
     # An animation would take from the processor on which a short sound is answered in no time; a clock tells of a long one.
     clock: Any = {"show_progress": "minimal", "show_progress_on": picture}
-    change.then(listener.one, upload, outputs, **clock, **ON_MODELS, **PRIVATE)
+    change.then(listener.one, [upload, page], outputs, **often, **clock, **ON_MODELS, **PRIVATE)
     several.change(listener.many, several, [results, csv_file], show_progress_on=several, **ON_MODELS, **PRIVATE)
     picture.hear(position, None, upload, queue=False, **QUIET).then(None, js=PLAY_JS)
     for name, button in buttons.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -105,13 +105,23 @@ class Listener:
         picture = sound_html(spectrogram_of(blocks, SAMPLE_RATE_HZ), f"Genre over time. {words}", guess.timeline)
         return Heard(label_of(guess), words, guess.timeline, picture)
 
-    def one(self, path: str | None) -> tuple:
-        """What the page shows of its sound; nothing where there is none."""
+    def begin(self, path: str | None, page: dict[str, Any]) -> tuple:
+        """Note which sound a visitor's page holds now; no answer stands beside it yet."""
+        page["sound"] = path
+        return NOTHING
+
+    def one(self, path: str | None, page: dict[str, Any]) -> Any:
+        """What the page shows of its sound. What is late, an error too, goes nowhere: the page holds another sound by then."""
         if path is None:
-            return NOTHING
-        with user_errors(path):
-            heard = self.hear(path)
-            return heard.label, heard.words, slice_table(heard.timeline), heard.picture
+            return gr.skip()
+        try:
+            with user_errors(path):
+                heard = self.hear(path)
+        except gr.Error:
+            if page["sound"] == path:
+                raise
+            return gr.skip()
+        return (heard.label, heard.words, slice_table(heard.timeline), heard.picture) if page["sound"] == path else gr.skip()
 
     def many(self, paths: Sequence[str] | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple]:  # noqa: B008 (gradio's way)
         """A table of many files and the same as a CSV file. A file that cannot be read gets its error as its row."""

@@ -3,13 +3,17 @@
 import base64
 import csv
 import io
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from genre_gan import Clip
+from genre_gan.demo import hearing
 from genre_gan.demo.hearing import HINT
 from tests.browser import steps
+from tests.browser.conftest import PATIENCE_MS
 from tests.conftest import synthesize
 
 CLASSIFIED = "document.querySelector('#timeline img') && !document.querySelector('#summary').innerText.includes('appears here')"
@@ -74,6 +78,48 @@ def test_no_answer_stays_beside_another_sound(page, tmp_path):
     assert "cannot be read as audio" in text and str(tmp_path) not in text
     assert steps.barriers(page) == []
     assert page.locator("#timeline img").count() == 0 and "%" not in page.inner_text("#label")
+
+
+# all that the page has ever shown
+SAID = """() => {
+  window.said = '';
+  const look = () => (window.said += document.body.innerText);
+  new MutationObserver(look).observe(document.body, { childList: true, subtree: true, characterData: true });
+}"""
+
+
+@pytest.mark.parametrize("late", ["answer", "error"])
+def test_the_sound_that_is_there_is_answered_while_another_is_listened_to(page, tmp_path, monkeypatch, late):
+    begun, may_end, has_ended = (threading.Event() for _ in range(3))
+
+    def hear(listener, path: str) -> hearing.Heard:
+        name = Path(path).stem
+        if name == "long":
+            begun.set()
+            may_end.wait(PATIENCE_MS / 1000)
+            has_ended.set()
+            if late == "error":
+                raise ValueError("long is no sound")
+        return hearing.Heard({"jazz": 1.0}, f"Answer to {name}", (), f"<b>{name}</b>")
+
+    def send(name: str) -> None:
+        sound = Clip(synthesize(220, 2, 3.0, seed=len(name)), 22_050)
+        page.set_input_files("#upload input[type=file]", sound.save(tmp_path / name))
+
+    monkeypatch.setattr(hearing.Listener, "hear", hear)
+    page.evaluate(SAID)
+    send("long.wav")
+    assert begun.wait(PATIENCE_MS / 1000)
+    clear(page)
+    send("short.wav")
+    page.get_by_text("Answer to short").wait_for()
+    may_end.set()
+    assert has_ended.wait(PATIENCE_MS / 1000)
+    clear(page)
+    send("next.wav")  # what comes late of the long one has come when this one is answered
+    page.get_by_text("Answer to next").wait_for()
+    assert "Answer to short" in page.evaluate("window.said")
+    assert "Answer to long" not in page.evaluate("window.said") and "is no sound" not in page.evaluate("window.said")
 
 
 def test_samples_of_ours_are_classified_generated_ones_marked_and_silence_dark(page):
