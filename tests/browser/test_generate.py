@@ -216,6 +216,29 @@ def test_a_take_may_have_any_name(open_page):
     assert " · heard as " in page.inner_text("#takes small")
 
 
+def test_a_take_that_arrives_leaves_the_name_that_is_typed(open_page, let_parts_come):
+    page = open_page()
+    let_parts_come(6)
+    generate(page)
+    page.click("#generate-button")
+    page.click("#takes .name")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("My best so")
+    let_parts_come(6)
+    wait_for_takes(page, 2)
+    page.keyboard.type("ng")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelectorAll('#takes .name')[1].value === 'My best song'")
+    assert steps.take_titles(page) == [title(page), "My best song"]
+    page.click("#generate-button")
+    page.click("#takes .name >> nth=1")  # nothing is typed
+    let_parts_come(6)
+    wait_for_takes(page, 3)
+    page.keyboard.press("Tab")
+    page.wait_for_function("document.querySelectorAll('#takes .name')[2].value === 'My best song'")
+    assert steps.take_titles(page)[0] == title(page)
+
+
 def test_takes_are_kept_however_late_their_pictures_are_drawn(open_page):
     page = open_page()
     page.evaluate(

@@ -4,6 +4,7 @@ const { events } = window.genreGan;
 const find = (selector) => element.querySelector(selector);
 let ticked = []; // ids, at most two
 let removed = null; // the last deleted take and its place
+let edited = null; // the id of the take whose name is typed: when one comes in front, gradio gives the field to that
 
 function change(takes) {
   props.value = takes;
@@ -65,8 +66,11 @@ element.addEventListener('click', ({ target }) => {
 });
 element.addEventListener('change', ({ target }) => {
   if (!target.matches('.name')) return;
-  const { id } = target.closest('li').dataset;
-  change(props.value.map((take) => (take.id === id ? { ...take, title: target.value.trim() || take.title } : take)));
+  change(props.value.map((take) => (take.id === edited ? { ...take, title: target.value.trim() || take.title } : take)));
 });
+element.addEventListener('focusin', ({ target }) => {
+  if (target.matches('.name')) edited = target.closest('li').dataset.id;
+});
+element.addEventListener('focusout', mark);
 element.addEventListener('keydown', ({ key, target }) => key === 'Enter' && target.matches('.name') && target.blur());
 mark();
