@@ -239,6 +239,22 @@ def test_a_take_that_arrives_leaves_the_name_that_is_typed(open_page, let_parts_
     assert steps.take_titles(page)[0] == title(page)
 
 
+def test_tabs_keep_one_list_of_takes(open_page):
+    page, other = open_page(), open_page()
+    generate(page)
+    wait_for_takes(other, 1)
+    generate(other, takes=2)
+    wait_for_takes(page, 2)
+    page.fill("#takes .name >> nth=0", "Mine")
+    page.press("#takes .name >> nth=0", "Enter")
+    other.wait_for_function("document.querySelector('#takes .name').value === 'Mine'")
+    other.locator("#takes .delete").nth(1).click()
+    wait_for_takes(page, 1)
+    page.reload()
+    wait_for_takes(page, 1)
+    assert steps.take_titles(page) == steps.take_titles(other) == ["Mine"]
+
+
 def test_takes_are_kept_however_late_their_pictures_are_drawn(open_page):
     page = open_page()
     page.evaluate(

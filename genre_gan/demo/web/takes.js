@@ -1,15 +1,23 @@
 // The list of takes. The browser keeps it; the server gets recipes only when a take is played again, compared or downloaded.
 // @gr.render would draw it on the server, which would have to be asked again for every star, name and deletion.
 const { events } = window.genreGan;
+const others = new BroadcastChannel('genre-gan-takes'); // the page in other tabs: they keep the same list, and the last one wins
 const find = (selector) => element.querySelector(selector);
 let ticked = []; // ids, at most two
 let removed = null; // the last deleted take and its place
 let edited = null; // the id of the take whose name is typed: when one comes in front, gradio gives the field to that
 
-function change(takes) {
+function set(takes) {
   props.value = takes;
   trigger('edited');
   queueMicrotask(mark); // gradio draws just before
+}
+const tell = () => others.postMessage(JSON.stringify(props.value));
+others.onmessage = ({ data }) => data !== JSON.stringify(props.value) && set(JSON.parse(data));
+
+function change(takes) {
+  set(takes);
+  tell();
 }
 
 // Set what the template must not hold. Gradio would run a name with ${} in it, and fail at a backslash.
@@ -34,7 +42,10 @@ function mark() {
   find('.removed').hidden = !removed;
   find('.removed span').textContent = removed ? `Deleted ${removed.take.title}.` : '';
 }
-watch('value', mark);
+watch('value', () => {
+  mark();
+  tell();
+});
 events.addEventListener('clip', mark);
 events.addEventListener('playing', () => setTimeout(mark));
 
