@@ -68,4 +68,5 @@ def build_demo(models: Models) -> gr.Blocks:
         demo.load(None, made.takes, made.takes_view, js=SAME_JS)
         demo.load(None, use, use, js=OWN_ADDRESS_JS)
         add_endpoints(models)
-    return demo.queue(max_size=limits.IN_QUEUE)
+    # open, the API would have addresses that pass by the queue
+    return demo.queue(max_size=limits.IN_QUEUE, api_open=False)

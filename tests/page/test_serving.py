@@ -1,5 +1,6 @@
 """The page towards strangers: what it gives away, how much it takes, and how it starts."""
 
+import json
 import os
 import socket
 import subprocess
@@ -86,6 +87,13 @@ def test_thirty_clients_at_once_get_answers_or_hear_that_it_is_busy_in_bounded_m
     assert len(made) == len(set(made)) >= limits.AT_ONCE
     assert any("event: complete" in answer for answer in answers[20:])
     assert peak_bytes < MAX_MEMORY_BYTES
+
+
+@pytest.mark.parametrize("path", ["run/generate", "api/generate"])
+def test_nobody_passes_by_the_queue(demo, path):
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        post(f"{demo.local_url}gradio_api/{path}", json.dumps({"data": generate_values()}).encode())
+    assert caught.value.code == 404 and b"Please join the queue" in caught.value.read()
 
 
 def test_a_full_queue_says_that_it_is_busy(models, monkeypatch):
