@@ -21,6 +21,7 @@ TAKES_KEY = "genre-gan-takes"
 BEGIN_JS = "(...values) => {{ window.genreGan.start({title}); return values; }}"
 STOP_JS = "(...values) => { window.genreGan.stop(); return values; }"
 FAILED_JS = "() => window.genreGan.end('That did not work.')"
+SAVE_JS = "({ url, orig_name }) => Object.assign(document.createElement('a'), { href: url, download: orig_name }).click()"
 SAME_JS = "(value) => [value]"
 
 
@@ -63,7 +64,7 @@ def add_generate_tab(models: Models) -> GenerateTab:
             )  # fmt: skip
     takes_view = make_part("takes", [])
     make_part("compare")
-    files = make_part("files")
+    files = gr.HTML(elem_classes="unseen")  # what is to be saved
     form, visit, handlers = [genre, *settings.values()], gr.State(Visit()), Handlers(models)
     playing: dict[str, Any] = {"outputs": player, "trigger_mode": "multiple", **ON_MODELS, **QUIET}
     saving: dict[str, Any] = {"outputs": files, "show_progress_on": takes_view, **ON_MODELS, **PRIVATE}
@@ -79,6 +80,8 @@ def add_generate_tab(models: Models) -> GenerateTab:
         player.download(handlers.download, None, **saving),
         takes_view.download_all(handlers.download_all, None, **saving),
     ]
+    for event in savers:
+        event.success(None, files, None, js=SAVE_JS)
     for event in (*makers, *savers):
         event.failure(None, js=FAILED_JS)
     stop.click(handlers.stop, visit, None, js=STOP_JS, queue=False, **QUIET)
