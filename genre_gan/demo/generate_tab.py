@@ -85,7 +85,7 @@ def add_generate_tab(models: Models) -> GenerateTab:
     for event in (*makers, *savers):
         event.failure(None, js=FAILED_JS)
     stop.click(handlers.stop, visit, None, js=STOP_JS, queue=False, **QUIET)
-    example.click(list, example, form, queue=False, **QUIET)
+    example.click(handlers.fill, example, form, queue=False, **QUIET)
     # these happen in the browser alone
     player.kept(None, takes, takes, js="(takes) => [window.genreGan.keep(takes)]")
     takes_view.edited(None, takes_view, takes, js=SAME_JS)

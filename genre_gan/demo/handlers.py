@@ -108,7 +108,9 @@ class Handlers:
                 archive.writestr("recipes.json", json.dumps(listed, indent=1))
             return download_of(keep_file(packed.getvalue(), "genre-gan takes", "zip"))
 
-    def show_genres(self, model: str, genre: str, second: str) -> tuple[gr.Radio, gr.Dropdown, gr.Textbox, gr.Dropdown]:
+    def show_genres(
+        self, model: str, genre: str, second: str, tempo_bpm: str = "", key: str = ANY
+    ) -> tuple[gr.Radio, gr.Dropdown, gr.Textbox, gr.Dropdown]:
         """The genres, tempi and keys of a model; the genres chosen stay where it knows them."""
         with user_errors():
             generator = self.models.generator(model)
@@ -116,6 +118,12 @@ class Handlers:
             first, blended = (genre if genre in names else names[0]), (second if second in names else ALONE)
             return (
                 gr.Radio(names, value=first), gr.Dropdown([ALONE, *names], value=blended),
-                gr.Textbox("", visible=generator.supports_tempo, info=tempo_range(generator)),
-                gr.Dropdown([ANY, *generator.keys], value=ANY, visible=generator.supports_key),
+                gr.Textbox(tempo_bpm, visible=generator.supports_tempo, info=tempo_range(generator)),
+                gr.Dropdown([ANY, *generator.keys], value=key, visible=generator.supports_key),
             )  # fmt: skip
+
+    def fill(self, fields: list[Any]) -> list[Any]:
+        """The form as an example fills it in, with what its model can do."""
+        form = Form(*fields)
+        changed = self.show_genres(form.model, form.genre, form.second, str(form.tempo_bpm), str(form.key))
+        return list((form._asdict() | dict(zip(("genre", "second", "tempo_bpm", "key"), changed, strict=True))).values())

@@ -125,6 +125,20 @@ def test_an_example_is_made_at_once_fills_the_form_and_sets_no_seed(open_page, m
     assert page.get_attribute("#player .loop", "aria-pressed") == "false"  # only what was made to loop does so by itself
 
 
+def test_an_example_shows_what_it_fills_in_after_another_model(open_page, models):
+    page = open_page()
+    open_settings(page)
+    steps.choose(page, "model", models.labels["fcn"])
+    page.wait_for_selector("#tempo", state="hidden")
+    page.locator("#examples button").get_by_text("A jazz loop").click()
+    wait_for_takes(page, 1)
+    page.wait_for_selector("#tempo input, #tempo textarea")
+    page.wait_for_selector("#key input")
+    assert page.input_value("#model input") == models.labels["mel"]
+    assert page.input_value("#tempo input, #tempo textarea") == "100" and page.input_value("#key input") == wishes.ANY
+    assert page.locator("#genre label.selected").inner_text() == "jazz"
+
+
 def test_what_cannot_be_made_is_refused_in_words(open_page, models):
     page = open_page()
     open_settings(page)
