@@ -294,6 +294,25 @@ def test_four_takes_in_one_press_and_a_surprise(open_page):
     wait_for_takes(page, 5)
 
 
+def test_new_takes_have_room_beside_a_list_of_starred_ones(open_page):
+    page = open_page()
+    open_settings(page)
+    set_length(page, 2)
+    generate(page)
+    page.evaluate(
+        """() => {
+          const { take } = [...window.genreGan.clips.values()][0];
+          const starred = Array.from({ length: 24 }, (_, i) => ({ ...take, id: `${i}`, query: `seed=${i}`, starred: true }));
+          new BroadcastChannel('genre-gan-takes').postMessage(JSON.stringify(starred)); // as from another tab
+        }"""
+    )
+    wait_for_takes(page, 24)
+    page.click("#several-button")
+    wait_for_takes(page, 28)
+    generate(page, takes=25)
+    assert page.locator("#takes .star[aria-pressed=true]").count() == 24 and steps.take_titles(page)[0] == title(page)
+
+
 def test_more_like_this_longer_and_in_another_genre(open_page):
     page = open_page()
     open_settings(page)

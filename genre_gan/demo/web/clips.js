@@ -1,7 +1,7 @@
 // What the player, the list of takes and the comparison share: clips in memory, their pictures, and WAV files of them.
 window.genreGan = (() => {
   const MAX_CLIPS = 12; // in memory; older ones are made again from their recipes
-  const MAX_TAKES = 24; // in the list; starred ones are never dropped for newer ones
+  const MAX_TAKES = 24; // in the list, which grows only where all of them are starred: these are never dropped
   const LOOP_S = 900; // a looped clip is one long sound without gaps
   const events = new EventTarget();
   const clips = new Map(); // by id, the latest last
@@ -102,7 +102,8 @@ window.genreGan = (() => {
     const added = fresh.map(({ take }) => ({ ...take, picture: thumbnail(clips.get(take.id)) }));
     added.forEach(({ id }) => seen.add(id));
     const kept = [...added.reverse(), ...takes];
-    for (let i = kept.length - 1; i >= 0 && kept.length > MAX_TAKES; i--) if (!kept[i].starred) kept.splice(i, 1);
+    const isNew = ({ id }) => fresh.length && clips.get(id)?.job === fresh[0].job;
+    for (let i = kept.length - 1; i >= 0 && kept.length > MAX_TAKES; i--) if (!kept[i].starred && !isNew(kept[i])) kept.splice(i, 1);
     return kept;
   }
 
