@@ -19,7 +19,7 @@ WEB = Path(__file__).parent / "web"
 TAKES_KEY = "genre-gan-takes"
 # What a press does in the browser before the server is asked; `values` are those of the form.
 BEGIN_JS = "(...values) => {{ window.genreGan.start({title}); return values; }}"
-STOP_JS = "(...values) => { window.genreGan.stop(); return values; }"
+STOP_JS = "() => window.genreGan.stop()"
 FAILED_JS = "() => window.genreGan.end('That did not work.')"
 SAVE_JS = "({ url, orig_name }) => Object.assign(document.createElement('a'), { href: url, download: orig_name }).click()"
 SAME_JS = "(value) => [value]"
@@ -84,9 +84,10 @@ def add_generate_tab(models: Models) -> GenerateTab:
         event.success(None, files, None, js=SAVE_JS)
     for event in (*makers, *savers):
         event.failure(None, js=FAILED_JS)
-    stop.click(handlers.stop, visit, None, js=STOP_JS, queue=False, **QUIET)
+    player.halt(handlers.stop, visit, None, queue=False, trigger_mode="multiple", **QUIET)
     example.click(handlers.fill, example, form, queue=False, **QUIET)
     # these happen in the browser alone
+    stop.click(None, js=STOP_JS)
     player.kept(None, takes, takes, js="(takes) => [window.genreGan.keep(takes)]")
     takes_view.edited(None, takes_view, takes, js=SAME_JS)
     takes.change(None, takes, takes_view, js=SAME_JS)

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from genre_gan.demo import music, wishes
+from genre_gan.demo import limits, music, wishes
 from tests.browser import steps
 from tests.browser.conftest import PATIENCE_MS
 from tests.browser.steps import generate, menu, open_settings, set_length, set_seed, title, wait_for_takes, wait_until_made
@@ -105,6 +105,36 @@ def test_stop_ends_the_music_without_an_error_again_and_again(open_page, let_par
     page.click("#player .play")  # what there was of it can be heard
     page.wait_for_function(steps.IS_PLAYING)
     assert page.locator("#takes li").count() == 0
+
+
+def test_stop_ends_what_waits_in_the_queue(open_page, monkeypatch):
+    begun, may_go_on, stopped = threading.Semaphore(0), threading.Event(), threading.Semaphore(0)
+    clips_of, stop = music.clips_of, music.Visit.stop
+
+    def late_clips_of(*wish):
+        begun.release()
+        may_go_on.wait(PATIENCE_MS / 1000)
+        return clips_of(*wish)
+
+    monkeypatch.setattr(music, "clips_of", late_clips_of)
+    monkeypatch.setattr(music.Visit, "stop", lambda visit: (stop(visit), stopped.release()))
+    page = open_page()
+    others = [("phone", "light"), ("phone", "dark")]  # of other storage: browsers make few connections for one
+    assert len(others) == limits.AT_ONCE
+    for kind in others:
+        open_page(*kind).click("#generate-button")
+        assert begun.acquire(timeout=PATIENCE_MS / 1000)
+    page.click("#generate-button")
+    page.get_by_text("Asking for blues").wait_for()
+    page.click("#stop-button")
+    assert stopped.acquire(timeout=PATIENCE_MS / 1000)
+    page.get_by_text("Stopped.").wait_for()
+    may_go_on.set()
+    assert stopped.acquire(timeout=PATIENCE_MS / 1000)
+    assert title(page) == "Nothing made yet" and page.inner_text("#player .status") == "Stopped."
+    page.click("#generate-button")
+    wait_until_made(page)
+    assert page.evaluate("window.genreGan.clips.size") == 1
 
 
 def test_an_example_is_made_at_once_fills_the_form_and_sets_no_seed(open_page, models):

@@ -8,7 +8,7 @@ let view = 'spectrogram';
 let isLooped = false, wantsLoop = false; // what was made to loop does; the rest as the visitor wants
 let context = null;
 let stream = null; // while a clip comes: its output, how many pieces are scheduled, and when it begins and ends on the context's clock
-let job = null; // what was asked last: when, what for, whether it goes on, its number, and the number after which it comes
+let job = null; // what was asked last: when, what for, whether it goes on or was stopped, its number, and the number before it
 let newest = 0; // the largest number of a job that was heard of
 let ended = 0; // the number of the last job that has ended
 const kept = new Set();
@@ -166,7 +166,7 @@ function keepTake(clip) {
 const isWanted = ({ job: number }) => number > (job?.after ?? 0) && number >= newest;
 
 watch('ending', () => {
-  if (!props.ending || !isWanted(props.ending)) return;
+  if (!props.ending || !isWanted(props.ending) || job?.isStopped) return;
   ended = props.ending.job;
   end(props.ending.note);
   keepPart();
@@ -176,8 +176,12 @@ watch('value', () => {
   if (!music) return;
   if (!job) start(music.title);
   const isCurrent = isWanted(music);
-  if (isCurrent && job.id !== music.job) Object.assign(job, { id: music.job, opened: false });
+  if (isCurrent && job.id !== music.job) {
+    Object.assign(job, { id: music.job, opened: false });
+    if (job.isStopped) trigger('halt'); // it was stopped in the queue, and begins only now
+  }
   newest = Math.max(newest, music.job);
+  if (isCurrent && job.isStopped) return;
   for (const given of music.clips) {
     const clip = receive({ ...given, job: music.job });
     if (isCurrent && !job.opened && given.id === music.play) {
@@ -235,6 +239,15 @@ function pause() {
   hush();
   audio.pause();
 }
+// The server ends what it has begun, and says how far it came. What waits in its queue it cannot end yet.
+function stop() {
+  pause();
+  trigger('halt');
+  if (!job?.isRunning || job.id) return;
+  job.isStopped = true;
+  end('Stopped.');
+  keepPart();
+}
 
 for (const genre of props.genres) {
   // not in the template, where gradio would run a name with ${} in it
@@ -268,7 +281,7 @@ Object.assign(window.genreGan, {
   ask,
   end,
   start,
-  stop: pause,
+  stop,
   // play a take at once where it is in memory, else have it made again
   play: (take) => (clips.get(take.id)?.done ? open(clips.get(take.id), true) : ask({ what: 'again', ...take }, take.title)),
   // change to another clip in memory at the same moment of the music
