@@ -72,8 +72,8 @@ class Models:
 
     def generator(self, name: str) -> GenreGenerator:
         """The generator of that name, one of `labels`."""
-        if name not in self.labels:
-            raise ValueError(f"model must be one of {', '.join(self.labels)}, got {name!r}")
+        if not isinstance(name, str) or name not in self.labels:
+            raise ValueError(f"model must be one of {', '.join(self.labels)}, got {name!r:.80}")
         with self._lock:
             if name not in self._generators:
                 self._generators[name] = GenreGenerator.from_pretrained(name, device=self._device)

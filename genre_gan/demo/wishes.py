@@ -108,8 +108,9 @@ def whole(seed: int | float | str | None) -> int:
         ValueError: no whole number from 0 to `MAX_SEED`.
     """
     text = str(int(seed) if isinstance(seed, float) and seed.is_integer() else seed).strip()
-    if isinstance(seed, bool) or not text.isascii() or not text.isdecimal() or int(text[:20]) > MAX_SEED:
-        raise ValueError(f"seed must be a whole number from 0 to {MAX_SEED}, got {seed!r}")
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_SEED))
+    if isinstance(seed, bool) or not is_number or int(text) > MAX_SEED:
+        raise ValueError(f"seed must be a whole number from 0 to {MAX_SEED}, got {seed!r:.80}")
     return int(text)
 
 
