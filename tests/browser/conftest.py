@@ -6,6 +6,7 @@ With GENRE_GAN_SCREENSHOTS=FOLDER they also write the README's pictures there.
 import os
 import shutil
 import socket
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -111,3 +112,25 @@ def open_page(context_of, address):
         page.evaluate("localStorage.clear()")
         page.close()
     assert complaints == []
+
+
+@pytest.fixture
+def let_parts_come(monkeypatch):
+    """Music comes in six parts, each of them when the test lets it come: a function that lets so many more come."""
+    from genre_gan.demo import music
+
+    allowed = threading.Semaphore(0)
+
+    def in_parts(models, recipe):
+        whole = models.make(recipe)
+        step = -(-len(whole.samples) // 6)
+
+        def parts():
+            for start in range(0, len(whole.samples), step):
+                allowed.acquire(timeout=PATIENCE_MS / 1000)
+                yield music.Clip(whole.samples[start : start + step], whole.sample_rate_hz)
+
+        return parts(), len(whole.samples)
+
+    monkeypatch.setattr(music, "clips_of", in_parts)
+    return allowed.release

@@ -1,6 +1,5 @@
 """Making music in a real browser."""
 
-import json
 import threading
 
 import pytest
@@ -9,26 +8,6 @@ from genre_gan.demo import limits, music, wishes
 from tests.browser import steps
 from tests.browser.conftest import PATIENCE_MS
 from tests.browser.steps import generate, menu, open_settings, set_length, set_seed, title, wait_for_takes, wait_until_made
-
-
-@pytest.fixture
-def let_parts_come(monkeypatch):
-    """Music comes in six parts, each of them when the test lets it come: a function that lets so many more come."""
-    allowed = threading.Semaphore(0)
-
-    def in_parts(models, recipe):
-        whole = models.make(recipe)
-        step = -(-len(whole.samples) // 6)
-
-        def parts():
-            for start in range(0, len(whole.samples), step):
-                allowed.acquire(timeout=PATIENCE_MS / 1000)
-                yield music.Clip(whole.samples[start : start + step], whole.sample_rate_hz)
-
-        return parts(), len(whole.samples)
-
-    monkeypatch.setattr(music, "clips_of", in_parts)
-    return allowed.release
 
 
 @pytest.mark.parametrize(("size", "scheme", "picture"), [("desktop", "light", "generate"), ("phone", "dark", "phone")])
@@ -216,101 +195,6 @@ def test_a_typed_seed_is_used_as_long_as_it_stands_there(open_page):
     assert len(set(steps.take_titles(page))) == 4
 
 
-def test_takes_come_newest_first_stay_over_a_reload_and_can_be_changed(open_page):
-    page = open_page()
-    open_settings(page)
-    set_length(page, 2)
-    generate(page)
-    page.click("#genre >> text=metal")
-    generate(page, takes=2)
-    samples, titles = page.evaluate(steps.SAMPLES), steps.take_titles(page)
-    assert titles[0].startswith("metal") and titles[1].startswith("blues")
-    page.locator("#takes .star").first.click()
-    page.locator("#takes .name").first.fill("My <b>song</b>")
-    page.locator("#takes .name").first.press("Enter")
-    page.reload()
-    wait_for_takes(page, 2)
-    assert steps.take_titles(page) == ["My <b>song</b>", titles[1]]
-    assert page.get_attribute("#takes .star >> nth=0", "aria-pressed") == "true"
-    page.locator("#takes .show").first.click()  # it is made again from its recipe
-    wait_until_made(page)
-    assert title(page) == titles[0] and page.evaluate(steps.SAMPLES) == samples
-    assert page.locator("#takes li").count() == 2
-    page.locator("#takes .delete").nth(1).click()
-    wait_for_takes(page, 1)
-    page.click("#takes .undo")
-    wait_for_takes(page, 2)
-    page.locator("#takes .delete").nth(1).click()
-    wait_for_takes(page, 1)
-    assert steps.take_titles(page) == ["My <b>song</b>"]
-
-
-def test_a_take_may_have_any_name(open_page):
-    page = open_page()
-    generate(page)
-    name = "C:\\users\\x ${document.title = 'run'} in ${A `\"<b>"
-    page.fill("#takes .name", name)
-    page.press("#takes .name", "Enter")
-    page.locator(f"#takes .star[aria-label={json.dumps(f'Star {name}')}]").click()
-    page.wait_for_selector("#takes .star[aria-pressed=true]")
-    assert page.get_attribute("#takes .star", "aria-label") == f"Star {name}"
-    page.reload()
-    wait_for_takes(page, 1)
-    assert steps.take_titles(page) == [name] and page.title() != "run"
-    assert " · heard as " in page.inner_text("#takes small")
-
-
-def test_a_take_that_arrives_leaves_the_name_that_is_typed(open_page, let_parts_come):
-    page = open_page()
-    let_parts_come(6)
-    generate(page)
-    page.click("#generate-button")
-    page.click("#takes .name")
-    page.keyboard.press("Control+A")
-    page.keyboard.type("My best so")
-    let_parts_come(6)
-    wait_for_takes(page, 2)
-    page.keyboard.type("ng")
-    page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelectorAll('#takes .name')[1].value === 'My best song'")
-    assert steps.take_titles(page) == [title(page), "My best song"]
-    page.click("#generate-button")
-    page.click("#takes .name >> nth=1")  # nothing is typed
-    let_parts_come(6)
-    wait_for_takes(page, 3)
-    page.keyboard.press("Tab")
-    page.wait_for_function("document.querySelectorAll('#takes .name')[2].value === 'My best song'")
-    assert steps.take_titles(page)[0] == title(page)
-
-
-def test_tabs_keep_one_list_of_takes(open_page):
-    page, other = open_page(), open_page()
-    generate(page)
-    wait_for_takes(other, 1)
-    generate(other, takes=2)
-    wait_for_takes(page, 2)
-    page.fill("#takes .name >> nth=0", "Mine")
-    page.press("#takes .name >> nth=0", "Enter")
-    other.wait_for_function("document.querySelector('#takes .name').value === 'Mine'")
-    other.locator("#takes .delete").nth(1).click()
-    wait_for_takes(page, 1)
-    page.reload()
-    wait_for_takes(page, 1)
-    assert steps.take_titles(page) == steps.take_titles(other) == ["Mine"]
-
-
-def test_takes_are_kept_however_late_their_pictures_are_drawn(open_page):
-    page = open_page()
-    page.evaluate(
-        """() => {
-          const draw = window.createImageBitmap.bind(window);
-          window.createImageBitmap = (blob) => new Promise((go) => setTimeout(go, 3000)).then(() => draw(blob));
-        }"""
-    )
-    generate(page)
-    assert steps.take_titles(page) == [title(page)]
-
-
 def test_four_takes_in_one_press_and_a_surprise(open_page):
     page = open_page()
     open_settings(page)
@@ -322,25 +206,6 @@ def test_four_takes_in_one_press_and_a_surprise(open_page):
     assert title(page) == "blues, seed 20"  # the first one plays, the others wait in the list
     page.click("#surprise-button")
     wait_for_takes(page, 5)
-
-
-def test_new_takes_have_room_beside_a_list_of_starred_ones(open_page):
-    page = open_page()
-    open_settings(page)
-    set_length(page, 2)
-    generate(page)
-    page.evaluate(
-        """() => {
-          const { take } = [...window.genreGan.clips.values()][0];
-          const starred = Array.from({ length: 24 }, (_, i) => ({ ...take, id: `${i}`, query: `seed=${i}`, starred: true }));
-          new BroadcastChannel('genre-gan-takes').postMessage(JSON.stringify(starred)); // as from another tab
-        }"""
-    )
-    wait_for_takes(page, 24)
-    page.click("#several-button")
-    wait_for_takes(page, 28)
-    generate(page, takes=25)
-    assert page.locator("#takes .star[aria-pressed=true]").count() == 24 and steps.take_titles(page)[0] == title(page)
 
 
 def test_more_like_this_longer_and_in_another_genre(open_page):

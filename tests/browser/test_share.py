@@ -59,6 +59,7 @@ def test_a_link_makes_the_clip_again_after_a_restart_of_the_server(open_page, de
         wait_until_made(other)
         assert title(other) == title(page) and other.evaluate(steps.SAMPLES) == samples
         assert "different now" not in other.inner_text("#player .status")
+        other.evaluate("localStorage.clear()")
         other.close()
     finally:
         restarted.close()
