@@ -20,7 +20,8 @@ def colour_of(genre: str) -> str:
 
 def genre_css(genres: Sequence[str]) -> str:
     """Rules that give each genre's button its colour."""
-    quoted = {genre: genre.replace("\\", "\\\\").replace('"', '\\"') for genre in genres}
+    # a "<" would end the style that the rules stand in
+    quoted = {genre: genre.replace("\\", "\\\\").replace('"', '\\"').replace("<", "\\3c ") for genre in genres}
     return "\n".join(f'#genre label:has(input[value="{quoted[g]}"]) {{ --genre: {colour_of(g)} }}' for g in genres)
 
 

@@ -238,6 +238,7 @@ def test_every_genre_has_a_colour_that_white_letters_can_be_read_on():
     assert all(1.05 / (luminance(colour) + 0.05) >= 4.5 for colour in look.COLOURS.values())
     assert look.colour_of("samba") == look.colour_of("samba") in look.COLOURS.values()
     assert 'value="a\\"b"' in look.genre_css(['a"b'])
+    assert 'value="\\3c /style>"' in look.genre_css(["</style>"])  # which would end the rules
 
 
 def test_samples_are_what_they_are_called(models):
