@@ -92,6 +92,8 @@ def test_the_interval_of_a_mean_is_that_of_theory():
     assert near_one.high == 1.0
     never = bootstrap(lambda counts: np.average(np.zeros(100), weights=counts), draw_within(groups), (0.0, 1.0))
     assert (never.value, never.low) == (0.0, 0.0) and never.high == pytest.approx(0.037, abs=1e-3)  # Wilson
+    of_four = bootstrap(lambda counts: np.average(np.ones(100), weights=counts), draw_within(groups), (0.0, 1.0), n_apart=4)
+    assert (of_four.value, of_four.high) == (1.0, 1.0) and of_four.low == pytest.approx(0.51, abs=1e-2)
 
 
 def test_tracks_of_one_artist_are_drawn_together_and_widen_the_interval():

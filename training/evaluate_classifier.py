@@ -92,7 +92,7 @@ class Judged:
 
     def estimate(self, statistic: Callable[[np.ndarray], float]) -> Estimate:
         """A share with its interval; artists are drawn, since their tracks are alike."""
-        return bootstrap(statistic, draw_clusters(self.artists), limits=(0.0, 1.0))
+        return bootstrap(statistic, draw_clusters(self.artists), (0.0, 1.0), len(np.unique(self.artists)))
 
     def accuracy(self) -> Estimate:
         """The share of tracks whose genre is named rightly, with its interval."""

@@ -97,7 +97,9 @@ class Handlers:
     def download_all(self, event: gr.EventData) -> dict[str, Any]:
         """Takes as one zip file, with their recipes."""
         with user_errors():
-            takes = list(sent(event, "takes") or ())[:MAX_DOWNLOADS]
+            takes = list(sent(event, "takes") or ())
+            if len(takes) > MAX_DOWNLOADS:
+                raise ValueError(f"There are {len(takes)} takes, and one file has room for {MAX_DOWNLOADS}: delete some first.")
             recipes = [checked(Recipe.from_json(take["recipe"])) for take in takes]
             names = [f"{name}.wav" for name in file_names([str(take["title"]) for take in takes])]
             packed = io.BytesIO()

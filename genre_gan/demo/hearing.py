@@ -118,10 +118,12 @@ class Listener:
             with user_errors(path):
                 heard = self.hear(path)
         except gr.Error:
-            if page["sound"] == path:
+            if page.get("sound", path) == path:
                 raise
             return gr.skip()
-        return (heard.label, heard.words, slice_table(heard.timeline), heard.picture) if page["sound"] == path else gr.skip()
+        if page.get("sound", path) != path:
+            return gr.skip()
+        return heard.label, heard.words, slice_table(heard.timeline), heard.picture
 
     def many(self, paths: Sequence[str] | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple]:  # noqa: B008 (gradio's way)
         """A table of many files and the same as a CSV file. A file that cannot be read gets its error as its row."""

@@ -4,7 +4,7 @@ from typing import Any
 
 MAX_UPLOAD_MB, MAX_UPLOAD_S = 50, 30 * 60
 MAX_FILES = 50  # at once
-MAX_DOWNLOADS = 28  # clips in one zip file: the page keeps 24, and four that were just made
+MAX_DOWNLOADS = 28  # clips in one zip file: the page keeps 24, four that were just made, and more only where all are starred
 MAX_BODY_BYTES = 1_000_000  # of a request that is no upload
 MAX_CACHE_BYTES = 4_000_000_000
 CACHE_CHECK_S, CACHE_AGE_S = 600, 7_200

@@ -88,8 +88,8 @@ def perform(models: Models, wanted: Sequence[Wanted], visit: Visit, plays: bool 
         visit: where a later wish, or a press on Stop, is noticed.
         plays: whether the first of them is to be shown and played.
     """
-    began = time.perf_counter()
     with visit.begin() as job:
+        began = time.perf_counter()
         clips: list[Music] = [{"id": want.take_id or secrets.token_hex(6)} for want in wanted]
         music: Music = {"job": job, "n_wanted": len(wanted), "title": title_of(wanted[0].recipe)}
         music["play"] = clips[0]["id"] if plays else None

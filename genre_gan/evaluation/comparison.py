@@ -109,7 +109,7 @@ class Comparison:
             kernel=estimate(lambda counts: self.reference.kernel_distance(x, counts)),
             frechet=estimate(lambda counts: self.reference.frechet_distance(x, counts), limits=(0.0, np.inf)),
             precision=share(lambda counts: self.reference.precision(x, counts)),
-            recall=share(lambda counts: self.reference.recall(x, counts)),
+            recall=share(lambda counts: self.reference.recall(x, counts), n_apart=len(self.reference.embeddings)),
             diversity=estimate(lambda counts: metrics.within_genre_distance(x, genre_ids, counts), limits=(0.0, np.inf)),
             copied=share(lambda counts: metrics.copied_share(nearest, self._unseen_nearest, counts)),
             by_genre={genre: float(hits[genre_ids == i].mean()) for i, genre in enumerate(np.unique(clips.genres).tolist())},

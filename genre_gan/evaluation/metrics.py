@@ -26,22 +26,26 @@ class Estimate:
 
 
 def bootstrap(
-    statistic: Callable[[np.ndarray], float], draws: Iterable[np.ndarray], limits: tuple[float, float] = (-np.inf, np.inf)
+    statistic: Callable[[np.ndarray], float],
+    draws: Iterable[np.ndarray],
+    limits: tuple[float, float] = (-np.inf, np.inf),
+    n_apart: int | None = None,
 ) -> Estimate:
     """The value of `statistic` and 1.96 of its standard errors on either side (Efron & Tibshirani 1993, section 13.3).
 
-    Where all draws of a share agree, they know of no error: its interval is Wilson's (1927) for as many clips.
+    Where all draws of a share agree, they know of no error: its interval is Wilson's (1927).
 
     Args:
         statistic: of how often each clip counts, an int array [shape=(n,)].
         draws: such counts, from `draw_within` or `draw_clusters`.
         limits: outside which no value can lie.
+        n_apart: how many independent things a share is of, for Wilson's interval; all clips unless given.
     """
     draws = list(draws)
     value, error = statistic(np.ones_like(draws[0])), float(np.std([statistic(counts) for counts in draws]))
     low, high = np.clip((value - 1.96 * error, value + 1.96 * error), *limits)
     if error < 1e-12 and limits == (0.0, 1.0):
-        n = len(draws[0])
+        n = n_apart or len(draws[0])
         low, high = binomtest(round(value * n), n).proportion_ci(method="wilson")
     return Estimate(float(value), float(low), float(high))
 

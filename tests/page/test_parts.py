@@ -20,6 +20,7 @@ from PIL import Image
 from genre_gan import GENRES
 from genre_gan.demo import about_tab, look, samples, wishes
 from genre_gan.demo.handlers import Handlers
+from genre_gan.demo.limits import MAX_DOWNLOADS
 from genre_gan.demo.models import PACKAGED, Models
 from genre_gan.demo.music import Visit, Wanted, keep_file, perform
 from genre_gan.demo.page import build_demo
@@ -173,6 +174,11 @@ def test_a_growing_spectrogram_covers_every_column_once():
     spans = [growing.add(part) for part in np.array_split(samples, 7)]
     assert [span["start"] for span in spans] == [0, *(span["stop"] for span in spans[:-1])]
     assert spans[-1]["stop"] == growing.n_columns
+
+
+def test_no_take_is_left_out_of_a_download_without_a_word(models):
+    with pytest.raises(gr.Error, match=f"There are {MAX_DOWNLOADS + 1} takes, and one file has room for {MAX_DOWNLOADS}"):
+        Handlers(models).download_all(Event(takes=[{}] * (MAX_DOWNLOADS + 1)))
 
 
 def test_names_of_files_are_safe(tmp_path, monkeypatch):
