@@ -60,10 +60,12 @@ class Clip:
         if audio_format not in FORMATS:
             raise ValueError(f"audio_format must be one of {', '.join(FORMATS)}, got {audio_format!r}")
         settings: dict = {"ogg": {"compression_level": OGG_COMPRESSION_LEVEL}}.get(audio_format, {})
-        if audio_format == "mp3" and self.sample_rate_hz not in MP3_RATES_HZ:
-            allowed = ", ".join(map(str, MP3_RATES_HZ))
-            raise ValueError(f"sample_rate_hz of an mp3 must be one of {allowed}, got {self.sample_rate_hz!r}; flac takes any")
         if audio_format == "mp3":
+            if self.sample_rate_hz not in MP3_RATES_HZ:
+                allowed = ", ".join(map(str, MP3_RATES_HZ))
+                raise ValueError(
+                    f"sample_rate_hz of an mp3 must be one of {allowed}, got {self.sample_rate_hz!r}; flac takes any"
+                )
             settings = {"bitrate_mode": "CONSTANT", "compression_level": _mp3_compression_level(self.sample_rate_hz)}
         comment = "" if self.recipe is None else self.recipe.to_json()
         if audio_format == "wav" and len(comment) > MAX_WAV_COMMENT:

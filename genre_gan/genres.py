@@ -6,7 +6,8 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from numbers import Real
+
+import numpy as np
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 # Names of one genre in their canonical form; who asks for one gets whichever a model has, or else what is nearest to it.
@@ -76,6 +77,8 @@ def genre_weights(genre: str | Mapping[str, float], genres: Sequence[str] = GENR
 def is_finite_number(value: object) -> bool:
     """Whether it is a number, of Python or NumPy, that a float can hold: a whole number of 400 digits is none."""
     try:
-        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool):
+            return False
+        return math.isfinite(value)
     except OverflowError:
         return False

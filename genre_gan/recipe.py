@@ -249,19 +249,19 @@ def canonical_key(name: str) -> str:
 
 def check_duration(duration_s: float) -> None:
     """Raise `ValueError` unless `duration_s` is a number of seconds that can be generated."""
-    if not _is_number(duration_s) or not MIN_DURATION_S <= duration_s <= MAX_DURATION_S:
+    if not is_finite_number(duration_s) or not MIN_DURATION_S <= duration_s <= MAX_DURATION_S:
         raise ValueError(f"duration_s must be from {MIN_DURATION_S:g} to {MAX_DURATION_S:g} seconds, got {duration_s!r}")
 
 
 def check_variation(variation: float) -> None:
     """Raise `ValueError` unless `variation` is a number from 0 to 1.5."""
-    if not _is_number(variation) or not 0.0 <= variation <= MAX_VARIATION:
+    if not is_finite_number(variation) or not 0.0 <= variation <= MAX_VARIATION:
         raise ValueError(f"variation must be from 0 to {MAX_VARIATION:g}, got {variation!r}")
 
 
 def check_amount(amount: float) -> None:
     """Raise `ValueError` unless `amount` is a number from 0 to 1."""
-    if not _is_number(amount) or not 0.0 <= amount <= 1.0:
+    if not is_finite_number(amount) or not 0.0 <= amount <= 1.0:
         raise ValueError(f"amount must be from 0, the same clip, to 1, another one of its genre, got {amount!r}")
 
 
@@ -269,7 +269,3 @@ def check_seed(seed: int) -> None:
     """Raise `ValueError` unless `seed` is a whole number from 0 to 2**63 - 1."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed <= MAX_SEED:
         raise ValueError(f"seed must be a whole number from 0 to {MAX_SEED}, got {seed!r}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
