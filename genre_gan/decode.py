@@ -78,11 +78,10 @@ class RawAudio:
         allowed = soundfile.available_subtypes("RAW")
         if self.encoding not in allowed:
             raise AudioError(f"encoding must be one of {', '.join(allowed)}, got {self.encoding!r}")
-        if not isinstance(self.n_channels, int) or not 1 <= self.n_channels <= MAX_CHANNELS:
-            raise AudioError(f"n_channels must be a whole number from 1 to {MAX_CHANNELS}, got {self.n_channels!r}")
-        if not isinstance(self.sample_rate_hz, int) or not MIN_RATE_HZ <= self.sample_rate_hz <= MAX_RATE_HZ:
-            rates = f"{MIN_RATE_HZ} to {MAX_RATE_HZ}"
-            raise AudioError(f"sample_rate_hz must be a whole number from {rates}, got {self.sample_rate_hz!r}")
+        for name, lowest, highest in (("n_channels", 1, MAX_CHANNELS), ("sample_rate_hz", MIN_RATE_HZ, MAX_RATE_HZ)):
+            value = getattr(self, name)
+            if not isinstance(value, (int, np.integer)) or not lowest <= value <= highest:
+                raise AudioError(f"{name} must be a whole number from {lowest} to {highest}, got {value!r}")
 
 
 class Decoded(NamedTuple):
@@ -150,7 +149,7 @@ class _Forgiving:
 
 
 def _open_with_libsndfile(file: BinaryIO, source: FileSource) -> SoundFile:
-    """Raises what soundfile does, and `ValueError` where a file is no MP3, or is one for ffmpeg."""
+    """Raises what soundfile does, and `ValueError` where a file is not what libsndfile takes it for, or is one for ffmpeg."""
     import soundfile
 
     if not isinstance(source, RawAudio) and declared_share(file) > 1.01 and is_installed():  # libmpg123 complains of it on stderr
@@ -163,12 +162,14 @@ def _open_with_libsndfile(file: BinaryIO, source: FileSource) -> SoundFile:
     sound = soundfile.SoundFile(handle, closefd=False)
     # else soundfile seeks behind each piece, which takes time, and of which libmpg123 complains on stderr
     sound.seekable = lambda: False  # type: ignore[method-assign]
-    if sound.format == "MP3":  # as which libsndfile takes almost anything
+    is_misread = sound.format == "W64" and "EXTENSIBLE" in (log := sound.extra_info) and "format : pcm" not in log
+    if sound.format == "MP3":  # as which libsndfile takes almost anything; and any extensible Wave64 file for whole numbers
         place = file.tell()
-        if find_stream(file) is None:
-            sound.close()
-            raise ValueError("no MP3")
+        is_misread = find_stream(file) is None
         file.seek(place)
+    if is_misread:
+        sound.close()
+        raise ValueError("not what libsndfile takes it for")
     return sound
 
 
@@ -278,10 +279,9 @@ def _ffmpeg_sound(file: BinaryIO, name: str, note: Callable[[str], None]) -> Ite
 
             yield Decoded(sound.sample_rate_hz, sound.n_channels, sound.is_float, pieces())
     except FfmpegError as error:
-        if is_installed():
-            raise AudioError(f"{name} cannot be read as audio: it {error}; {READABLE}") from error
         always = "wav, flac, ogg, mp3 and au always work (m4a and others too where ffmpeg is installed)"
-        raise AudioError(f"{name} cannot be read as audio; {always}") from error
+        reason = f": it {error}; {READABLE}" if is_installed() else f"; {always}"
+        raise AudioError(f"{name} cannot be read as audio{reason}") from error
 
 
 def _other_than_sound(file: BinaryIO) -> str:
@@ -311,9 +311,9 @@ def _opened(source: FileSource) -> Iterator[BinaryIO]:
 def _open_path(path: str | os.PathLike) -> BinaryIO:
     text = os.fspath(path)
     try:
-        if re.match(r"[a-z]{2,}://", text):
-            raise AudioError(f"audio must be a file that is here, got the address {printable(text)}: download it first")
         if not os.path.exists(path):
+            if re.match(r"[a-z]{2,}:/", text, re.IGNORECASE):  # of two slashes a `Path` leaves one
+                raise AudioError(f"audio must be a file that is here, got the address {printable(text)}: download it first")
             with suppress(FileNotFoundError, NotADirectoryError, ValueError):
                 os.stat(path)  # raises why where the file may be there
             raise FileNotFoundError(f"no such audio file: {printable(text) or 'an empty name'}")

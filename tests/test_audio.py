@@ -3,6 +3,7 @@ import os
 import shutil
 import struct
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +86,7 @@ def test_missing_file_is_named():
 
 @pytest.mark.parametrize(("source", "message"), [
     ("https://example.com/a.mp3", "got the address https://example.com/a.mp3: download it first"),
+    (Path("HTTPS://example.com/a.mp3"), "got the address HTTPS:/example.com/a.mp3: download it first"),
     ({"samples": [0.0]}, r"must have 'array' and 'sampling_rate', 'bytes' or 'path', got \['samples'\]"),
     ("/", "/ is a folder and not a file: give a sound file"),
     (os.devnull, "is a pipe or a device and not a file"),
@@ -297,6 +299,7 @@ def test_a_file_without_a_header_is_read_when_its_format_is_told(tmp_path):
     with pytest.raises(AudioError, match="cannot be read"):
         load_audio(path)
     clip = load_audio(RawAudio(path, 16_000, "ULAW", n_channels=2), 16_000)
+    assert load_audio(RawAudio(path, np.int64(16_000), "ULAW", n_channels=np.int32(2)), 16_000).duration_s == clip.duration_s
     assert len(clip.samples) == len(samples) and np.std(clip.samples - samples) < 0.01
     for settings, message in (
         ((8,), "sample_rate_hz must be a whole number from 1000 to 768000, got 8"), (("16000",), "sample_rate_hz must be"),
