@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +24,7 @@ MIN_DURATION_S = 0.5
 DEFAULT_SEGMENT_S = 3.0
 SLICES_PER_CHUNK = 10  # features, and the level where they have one of their own, are of so many slices at once
 SILENCE_RMS = 1e-4  # -80 dB full scale
+HOP_S, HOPS_OF_SILENCE = 0.1, 5  # how finely silence is looked for, and how much of it is no rest in the music
 _MOST_AGREEING = 10
 _CHANGE_COST = 4.0  # what a change of genre has to win, in log-probability
 
@@ -32,7 +35,7 @@ class TimelinePoint(NamedTuple):
     Attributes:
         start_s, end_s: seconds from the beginning.
         genre: the most probable genre.
-        probabilities: `{genre: p}`, summing to 1.
+        probabilities: `{genre: p}`, summing to 1; all alike in silence.
     """
 
     start_s: float
@@ -168,20 +171,24 @@ class GenreClassifier:
         return torch.cat(embedded).mean(0).numpy()
 
     def _chunks(self, audio: AudioSource, on_note: Callable[[str], None] | None = None) -> Iterator[_Chunk]:
-        """Features of consecutive chunks; a rest shorter than half a slice is left out, unless it is all there is."""
+        """Features of consecutive chunks; a rest shorter than half a slice is left out, unless nothing else was heard.
+
+        Where silence begins or ends, so does a chunk: a slice that is part music, part silence sounds like neither.
+        """
         rate_hz = self.model.config.features.sample_rate_hz
         slice_s = self.model.config.features.segment_s or DEFAULT_SEGMENT_S
-        length = SLICES_PER_CHUNK * round(slice_s * rate_hz)
-        pending, position = np.zeros(0, np.float32), 0
-        for block in read_blocks(audio, rate_hz, on_note=on_note):
-            pending = np.concatenate([pending, block])
-            while len(pending) >= length:
-                yield self._extract(pending[:length], position)
-                pending, position = pending[length:], position + length
-        if len(pending) >= (0.5 * slice_s if position else MIN_DURATION_S) * rate_hz:
-            yield self._extract(pending, position)
-        elif position == 0:
-            raise AudioError(f"the audio is {too_short(len(pending), rate_hz, MIN_DURATION_S)}")
+        blocks = read_blocks(audio, rate_hz, on_note=on_note)
+        parts = _cut_at_silence(blocks, SLICES_PER_CHUNK * round(slice_s * rate_hz), rate_hz)
+        position, n_chunks, is_heard = 0, 0, False
+        for samples, following in pairwise(chain(parts, [np.zeros(0, np.float32)])):
+            needed_s = 0.5 * slice_s if len(following) == 0 and is_heard else MIN_DURATION_S
+            if len(samples) >= needed_s * rate_hz:
+                chunk = self._extract(samples, position)
+                n_chunks, is_heard = n_chunks + 1, is_heard or not chunk.is_silent.all()
+                yield chunk
+            position += len(samples)
+        if n_chunks == 0:
+            raise AudioError(f"the audio is {too_short(position, rate_hz, MIN_DURATION_S)}")
 
     @torch.inference_mode()
     def _extract(self, samples: np.ndarray, position: int) -> _Chunk:
@@ -205,6 +212,7 @@ class GenreClassifier:
         is_silent = np.concatenate([part.is_silent for part in heard])
         lengths = np.array([end_s - start_s for start_s, end_s in spans])
         genres = slices[:, :n_genres] / slices[:, :n_genres].sum(1, keepdims=True)
+        genres[is_silent] = 1 / n_genres
         known, overall = 0.0, np.full(n_genres, 1 / n_genres)
         if not is_silent.all():
             weights = np.where(is_silent, 0.0, lengths)
@@ -240,6 +248,32 @@ class _Heard(NamedTuple):
     spans: list[tuple[float, float]]
     is_silent: np.ndarray
     probabilities: np.ndarray
+
+
+def _cut_at_silence(blocks: Iterable[np.ndarray], n_most: int, rate_hz: int) -> Iterator[np.ndarray]:
+    """The sound in parts of at most `n_most` samples, each of them silence, or without any but for short rests."""
+    pending = np.zeros(0, np.float32)
+    for block in blocks:
+        pending = np.concatenate([pending, block])
+        while len(pending) >= n_most:
+            part, pending = np.split(pending, [_first_change(pending[:n_most], rate_hz)])
+            yield part
+    while len(pending):
+        part, pending = np.split(pending, [_first_change(pending, rate_hz)])
+        yield part
+
+
+def _first_change(samples: np.ndarray, rate_hz: int) -> int:
+    """The sample at which the silence that they begin with ends, or else one begins; their number where neither happens."""
+    hop = math.ceil(HOP_S * rate_hz)
+    hops = samples[: len(samples) // hop * hop].reshape(-1, hop)
+    if len(hops) <= HOPS_OF_SILENCE:
+        return len(samples)
+    is_quiet = np.square(hops).mean(1) < SILENCE_RMS**2
+    begins_silence = np.all(np.lib.stride_tricks.sliding_window_view(is_quiet, HOPS_OF_SILENCE), axis=1)
+    is_change = ~is_quiet if begins_silence[0] else begins_silence
+    (places,) = np.nonzero(is_change[HOPS_OF_SILENCE:])  # no part is shorter than that
+    return (HOPS_OF_SILENCE + int(places[0])) * hop if len(places) else len(samples)
 
 
 def find_changes(probabilities: np.ndarray) -> list[int]:

@@ -138,6 +138,28 @@ def test_silence_is_no_genre_and_silent_parts_do_not_count():
     assert counting[0] == pytest.approx([0.9, 0.1]) and len(half.timeline) == 6
 
 
+def test_silence_before_and_after_music_leaves_what_is_heard_and_has_no_genre():
+    classifier = tiny_probe()
+    music = synthesize(220, 2, 6.0, seed=1)
+    alone = classifier.classify((music, 22_050))
+    silence = np.zeros(2 * 22_050, np.float32)
+    among = classifier.classify((np.concatenate([silence, music, silence]), 22_050))
+    assert list(among.probabilities.values()) == pytest.approx(list(alone.probabilities.values()), abs=1e-3)
+    assert among.changes == () and among.is_sure == alone.is_sure
+    spans = [(point.start_s, point.end_s) for point in among.timeline]
+    assert spans == [pytest.approx(span, abs=0.11) for span in ((0, 2), (2, 5), (5, 8), (8, 10))]
+    assert all(set(among.timeline[i].probabilities.values()) == {0.5} for i in (0, -1))
+
+
+@pytest.mark.parametrize("duration_s", [0.6, 1.2])
+def test_a_short_sound_is_heard_wherever_silence_is(duration_s):
+    classifier = tiny_probe()
+    sound, silence = synthesize(220, 2, duration_s, seed=1), np.zeros(3 * 22_050, np.float32)
+    for parts in ((silence, sound), (sound, silence), (silence, sound, silence)):
+        guess = classifier.classify((np.concatenate(parts), 22_050))
+        assert guess.known > 0.0 and guess.changes == ()
+
+
 def test_a_change_is_marked_where_the_genre_changes_for_good():
     jazz, metal = [0.9, 0.1], [0.1, 0.9]
     assert find_changes(np.array([jazz] * 5 + [metal] * 5)) == [5]
