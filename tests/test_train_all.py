@@ -32,3 +32,19 @@ def test_help_begins_with_commands_and_says_every_default(script, capsys, monkey
         importlib.import_module(f"training.{script}").parse_args(["--help"])
     shown = capsys.readouterr().out
     assert f"python training/{script}.py" in shown and "default: None" not in shown
+
+
+@pytest.mark.parametrize(("script", "words", "message"), [
+    ("train_lstm", ["--seed", "-1"], "--seed: must be at least 0, got -1"),
+    ("train_lstm", ["--learning-rate", "0"], "--learning-rate: must be above 0, got 0"),  # was taken for the default
+    ("train_lstm", ["--generated-amount", "-1"], "--generated-amount: must be above 0, got -1"),
+    ("train_lstm", ["--generated-clip-s", "nan"], "--generated-clip-s: must be above 0, got nan"),
+    ("train_cgan", ["--num-workers", "-1"], "--num-workers: must be at least 0, got -1"),
+    ("evaluate_classifier", ["--model", "fcn", "--seed", "-1"], "--seed: must be at least 0, got -1"),
+    ("evaluate_generator", ["--structure-clips", "-1"], "--structure-clips: must be at least 0, got -1"),
+    ("evaluate_generator", ["--embedding", "MTT_vgg", "--structure-s", "7"], "--structure-s must be at least 8"),
+])  # fmt: skip
+def test_numbers_that_no_script_can_use_are_refused_before_any_work(script, words, message, capsys):
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"training.{script}").parse_args(["--data", "music", "--output-dir", "run", *words])
+    assert message in capsys.readouterr().err

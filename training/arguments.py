@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import sys
@@ -28,7 +29,8 @@ def add_common_arguments(
     data.add_argument("--split", choices=PROTOCOLS, default=split if split in PROTOCOLS else None,
                       help=f"what validation keeps apart (default: {split})")
     data.add_argument("--cache-dir", type=Path, help="where features are kept (default: ~/.cache/genre_gan)")
-    data.add_argument("--num-workers", type=int, metavar="N", help="processes that read ahead (default: 1, for a GPU up to 4)")
+    data.add_argument("--num-workers", type=whole_number, metavar="N",
+                      help="processes that read ahead (default: 1, for a GPU up to 4)")
     run = parser.add_argument_group("run")
     run.add_argument("--output-dir", type=Path, required=True, help="folder for checkpoints, logs, previews and weights")
     run.add_argument("--epochs", type=positive_int, default=epochs, help="over the data (default: %(default)s)")
@@ -37,7 +39,8 @@ def add_common_arguments(
                      help=f"of all processes (default: {batch_size})")
     run.add_argument("--gradient-accumulation-steps", type=positive_int, metavar="N",
                      help="batches whose gradients make one step (default: what the launcher was told, else 1)")
-    run.add_argument("--seed", type=int, default=0, help="of weights, order and noise, and which fold validates (default: 0)")
+    run.add_argument("--seed", type=whole_number, default=0,
+                     help="of weights, order and noise, and which fold validates (default: 0)")
     run.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"),
                      help="fp16 on GPUs alone (default: what the launcher was told, else no)")
     again = run.add_mutually_exclusive_group()
@@ -87,9 +90,25 @@ def repeated(option: str, values: Iterable[object]) -> list[str]:
 
 def positive_int(text: str) -> int:
     """An argparse type: a whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return _at_least(1, int(text))
+
+
+def whole_number(text: str) -> int:
+    """An argparse type: a whole number of at least 0."""
+    return _at_least(0, int(text))
+
+
+def _at_least(lowest: int, value: int) -> int:
+    if value < lowest:
+        raise argparse.ArgumentTypeError(f"must be at least {lowest}, got {value}")
+    return value
+
+
+def positive_float(text: str) -> float:
+    """An argparse type: a finite number above 0."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
     return value
 
 

@@ -29,7 +29,7 @@ from genre_gan.data.splits import artist_folds, artist_groups, split_tracks
 from genre_gan.evaluation.changes import CHANGES
 from genre_gan.evaluation.metrics import Estimate, bootstrap, draw_clusters
 from genre_gan.features import FeatureConfig
-from training.arguments import launch_command, positive_int, run_script
+from training.arguments import launch_command, positive_int, run_script, whole_number
 from training.classifier_page import write_results
 from training.not_music import recordings
 from training.open_set import Answers, answer_curve, ask_about_others, measure_speech_over_music, named_shares
@@ -46,8 +46,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--genres", nargs="+", metavar="GENRE", help="ask about tracks of these genres alone")
     parser.add_argument("--split", choices=("all", "track", "artist", "fold"), default="all",
                         help="for one model: ask about all tracks, or the validation side of a split (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the split (default: %(default)s)")
-    parser.add_argument("--robustness-tracks", type=int, default=1000, metavar="N",
+    parser.add_argument("--seed", type=whole_number, default=0, help="of the split (default: %(default)s)")
+    parser.add_argument("--robustness-tracks", type=whole_number, default=1000, metavar="N",
                         help="up to so many tracks of each genre are changed, 0 for none (default: %(default)s)")
     parser.add_argument("--not-music", action="append", type=Path, default=[], metavar="FOLDER",
                         help="recordings that are no music, in folders by kind; a files.csv may name their sources")
@@ -274,7 +274,7 @@ def run(args: argparse.Namespace) -> None:
         "by_genre": by_genre(judged, panel.genres),
         "reliability": reliability(judged.probabilities, judged.genre_ids),
         "confusion": confusion(judged, len(panel.genres)),
-        "robustness": measure_robustness(panel, tracks, folds, args.robustness_tracks) if args.robustness_tracks > 0 else {},
+        "robustness": measure_robustness(panel, tracks, folds, args.robustness_tracks) if args.robustness_tracks else {},
         "named": named_shares(others),
         "curve": answer_curve(music, others),
         "comparison": compare(panel, judged, rivals, tracks, folds),

@@ -43,10 +43,11 @@ from genre_gan.evaluation.embeddings import EMBEDDINGS, PATCH_HOP_S, PATCH_S, Em
 from genre_gan.evaluation.metrics import N_NEIGHBOURS
 from genre_gan.evaluation.probe import GenreProbe
 from genre_gan.evaluation.sound import mean_spectrum_db
+from genre_gan.evaluation.structure import SHORTEST_S
 from genre_gan.features import FeatureConfig
 from genre_gan.files import cache_folder, write_bytes
 from genre_gan.plots import mel_figure, save_figure, spectra_figure
-from training.arguments import data_names, launch_command, positive_int, run_script
+from training.arguments import data_names, launch_command, positive_int, run_script, whole_number
 from training.generator_page import generator_page
 
 SEEN, UNSEEN = "real, seen in training", "real, unseen"
@@ -61,17 +62,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", action="append", metavar="SOURCE",
                         help="folder, Hub id or packaged name of a generator; repeat to measure several (default: mel)")
     parser.add_argument("--split", choices=PROTOCOLS[1:], default="artist", help="as in training (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the split and of the generated clips (default: %(default)s)")
+    parser.add_argument("--seed", type=whole_number, default=0,
+                        help="of the split and of the generated clips (default: %(default)s)")
     parser.add_argument("--duration-s", type=float, default=6.0, help="of every clip (default: %(default)s)")
     parser.add_argument("--clips-per-genre", type=positive_int, default=20, metavar="N",
                         help="in every row, fewer where the validation side has fewer of a genre (default: %(default)s)")
-    parser.add_argument("--structure-clips", type=int, default=2, metavar="N", help="long clips a genre (default: %(default)s)")
+    parser.add_argument("--structure-clips", type=whole_number, default=2, metavar="N",
+                        help="long clips a genre (default: %(default)s)")
     parser.add_argument("--structure-s", type=float, default=28.0, help="of every long clip (default: %(default)s)")
     parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--cache-dir", type=Path, help="where features are kept (default: ~/.cache/genre_gan)")
     args = parser.parse_args(argv)
-    if args.duration_s < PATCH_S:
+    if not args.duration_s >= PATCH_S:
         parser.error(f"--duration-s must be at least {PATCH_S:g}, what the embedding hears at once, got {args.duration_s:g}")
+    if not args.structure_s >= SHORTEST_S:
+        parser.error(f"--structure-s must be at least {SHORTEST_S:g}, what can be measured, got {args.structure_s:g}")
     return args
 
 

@@ -15,6 +15,7 @@ from genre_gan.data.splits import Split
 from genre_gan.data.tracks import DataError, Row
 from genre_gan.features import FeatureConfig
 from genre_gan.generate import GenreGenerator
+from training.arguments import positive_float
 from training.launch import is_main_process
 
 
@@ -23,11 +24,11 @@ def add_generated_arguments(parser: argparse.ArgumentParser) -> None:
     generated = parser.add_argument_group("generated data")
     generated.add_argument("--generated", action="append", default=[], metavar="MODEL",
                            help="train on clips of this generator too: packaged name, folder or Hub id; may be repeated")
-    generated.add_argument("--generated-amount", type=float, default=1.0, metavar="X",
+    generated.add_argument("--generated-amount", type=positive_float, default=1.0, metavar="X",
                            help="generated slices for each real one (default: %(default)s)")
     generated.add_argument("--generated-spread", choices=("even", "matched"), default="even",
                            help="as many of each genre, or in each genre as many as it has real ones (default: %(default)s)")
-    generated.add_argument("--generated-clip-s", type=float, default=8.0, metavar="S",
+    generated.add_argument("--generated-clip-s", type=positive_float, default=8.0, metavar="S",
                            help="length of a generated clip in seconds (default: %(default)s)")
 
 
@@ -40,9 +41,9 @@ def add_generated(
         DataError: a generator may have heard validation tracks, or knows none of the genres.
     """
     generators = [GenreGenerator.from_pretrained(source) for source in args.generated]
-    for generator in generators:
+    for source, generator in zip(args.generated, generators, strict=True):
         if not split.leaks and (doubt := split.doubt(generator.model.training_record, store.tracks, fold)):
-            raise DataError(f"the generator {generator.source!r} may have heard validation tracks: {doubt}")
+            raise DataError(f"the generator {source!r} may have heard validation tracks: {doubt}")
     wanted = wanted_slices(args, store, train, generators)
     rows = list(_rows(generators, wanted, store.config, args.generated_clip_s))
     joined = FeatureStore(store.tracks.joined(rows), store.config, args.cache_dir, progress=is_main_process())

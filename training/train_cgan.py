@@ -39,11 +39,12 @@ from genre_gan.data.latents import LatentStore
 from genre_gan.data.splits import Split, split_tracks
 from genre_gan.data.tracks import DataError
 from genre_gan.features import FeatureConfig
+from genre_gan.genres import canonical_genre
 from genre_gan.models.codec import Codec, CodecConfig
 from genre_gan.models.layers import GROUP_ROWS
 from genre_gan.models.projected import MusiCNNOfLatents
 from genre_gan.models.waveform import ACTIVATIONS, MODELS
-from training.arguments import add_common_arguments, add_streaming_argument, positive_int, run_script
+from training.arguments import add_common_arguments, add_streaming_argument, positive_float, positive_int, run_script
 from training.batches import Loader, Slices, StreamLoader, load_features
 from training.clusters import find_clusters
 from training.launch import check_precision, is_main_process, n_processes
@@ -66,7 +67,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_common_arguments(parser, epochs=500, batch_size=batch_size, split="track for mel, else none")
     model = parser.add_argument_group("model")
     model.add_argument("--model", choices=("mel", *MODELS), default="mel", help="(default: %(default)s)")
-    model.add_argument("--learning-rate", type=float, help="(default: 0.001 for mel, else 0.0002)")
+    model.add_argument("--learning-rate", type=positive_float, help="(default: 0.001 for mel, else 0.0002)")
     mel = parser.add_argument_group("mel alone")
     mel.add_argument("--widths", type=positive_int, nargs=4, default=[256, 256, 160, 96], metavar="N",
                      help="channels of G's levels, from the coarsest (default: 256 256 160 96)")
@@ -114,9 +115,10 @@ def training_side(store: FeatureStore, args: argparse.Namespace) -> tuple[Featur
     split = split_tracks(store.tracks, args.split, seed=args.seed) if args.split else None
     tracks = np.unique(store.segments(None if split is None else split.train).track)
     if args.learn_genres:
-        tracks = tracks[np.isin(np.array(store.tracks.genre_names)[tracks], args.learn_genres)]
-        if len(tracks) == 0:
-            raise DataError(f"--learn-genres {' '.join(args.learn_genres)}: the training side has no track as long as a slice")
+        wanted, names = list(map(canonical_genre, args.learn_genres)), np.array(store.tracks.genre_names)[tracks]
+        if missing := [genre for genre in wanted if genre not in names]:
+            raise DataError(f"--learn-genres {' '.join(missing)}: the training side has no track as long as a slice")
+        tracks = tracks[np.isin(names, wanted)]
     return FeatureStore(store.tracks.select(tracks), store.config, args.cache_dir), split
 
 

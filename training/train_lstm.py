@@ -33,7 +33,7 @@ from genre_gan.hub import packaged_weights
 from genre_gan.models.classifier import POOLINGS, GenreLSTM, LSTMConfig
 from genre_gan.models.musicnn import MusiCNN
 from training import linear_probe
-from training.arguments import add_common_arguments, positive_int, run_script
+from training.arguments import add_common_arguments, positive_float, positive_int, run_script
 from training.batches import Batch, Slices, load_features, pick, split_store
 from training.generated import add_generated, add_generated_arguments
 from training.launch import is_main_process, n_processes
@@ -61,7 +61,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--pooling", choices=POOLINGS, default="last", help="(default: %(default)s)")
     model.add_argument("--dropout", type=float, default=0.0, help="(default: %(default)s)")
     model.add_argument("--optimizer", choices=("adam", "sgd"), default="adam", help="(default: %(default)s)")
-    model.add_argument("--learning-rate", type=float, help="(default: 0.001 for adam, 0.01 for sgd)")
+    model.add_argument("--learning-rate", type=positive_float, help="(default: 0.001 for adam, 0.01 for sgd)")
     model.add_argument("--weight-decay", type=float, default=0.0, help="(default: %(default)s)")
     model.add_argument("--label-smoothing", type=float, default=0.0, help="(default: %(default)s)")
     model.add_argument("--slice-step", type=positive_int, default=1, metavar="N",

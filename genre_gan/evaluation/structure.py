@@ -10,6 +10,7 @@ import numpy as np
 from genre_gan.clip import Clip
 
 RATE_HZ, N_FFT, HOP = 22_050, 2048, 512
+SHORTEST_S = 8.0  # of clips that can be measured
 CHORD_S = 0.5  # over which chroma is averaged
 TEMPO_RANGE_BPM = (50.0, 200.0)
 TEMPO_WINDOW_S, TEMPO_TOLERANCE = 6.0, 0.04
@@ -44,8 +45,8 @@ def measure_structure(clip: Clip) -> Structure:
     """
     import librosa
 
-    if clip.duration_s < 8.0:
-        raise ValueError(f"structure needs clips of at least 8 s, got one of {clip.duration_s:.1f} s")
+    if clip.duration_s < SHORTEST_S:
+        raise ValueError(f"structure needs clips of at least {SHORTEST_S:g} s, got one of {clip.duration_s:.1f} s")
     samples = librosa.resample(clip.samples, orig_sr=clip.sample_rate_hz, target_sr=RATE_HZ)
     magnitude = np.abs(librosa.stft(samples, n_fft=N_FFT, hop_length=HOP))
     harmonic, percussive = librosa.decompose.hpss(magnitude)
