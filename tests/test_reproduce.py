@@ -7,7 +7,6 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -44,14 +43,14 @@ def write_music(root: Path, duration_s: float = 5.0) -> Path:
 def command(tmp_path, monkeypatch):
     """Arguments for runs in seconds, whose scripts work in this process."""
 
-    def run(words: list[str]) -> SimpleNamespace:
+    def run(words: list[str]) -> int:
         name = Path(words[1]).stem
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", words[1:])
             importlib.import_module(f"training.{name}").main(words[2:])
-        return SimpleNamespace(returncode=0)
+        return 0
 
-    monkeypatch.setattr(reproduce.subprocess, "run", run)
+    monkeypatch.setattr(reproduce, "run_to_its_end", run)
     monkeypatch.setattr("training.run_folder.save_figure", lambda figure, path: None)  # which takes longer than the trainings
     for name, gan in reproduce.GANS.items():
         monkeypatch.setitem(reproduce.GANS, name, replace(gan, options=f"{gan.options} --width 8"))
@@ -253,7 +252,7 @@ def test_unusable_data_and_arguments_are_one_clear_line(command, tmp_path, capsy
     words = ["--output-dir", str(tmp_path / "results"), "--work-dir", str(tmp_path / "work"), "--scale", "0.02"]
     with pytest.raises(SystemExit, match=r"^error: there are fewer than 2 tracks of blues, metal"):
         reproduce.main([*words, "--data", str(single), "--only", "LSTM_ADAM_50_segment"])
-    monkeypatch.setattr(reproduce.subprocess, "run", lambda words: SimpleNamespace(returncode=143))
+    monkeypatch.setattr(reproduce, "run_to_its_end", lambda words: 143)
     with pytest.raises(SystemExit, match=r"error: lstm-adam-50-segment--segment--0--1 ended early; the same command goes on"):
         reproduce.main([*command, "--only", "LSTM_ADAM_50_segment"])
     for wrong, message in ((["--only", "LSTM_9"], "LSTM_ADAM_50_segment"), (["--scale", "2"], "at most 1, got 2")):

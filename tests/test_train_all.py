@@ -1,11 +1,14 @@
 """The scripts' command lines, and the one that trains everything."""
 
 import importlib
+import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from training import train_all
+from training.arguments import run_script, run_to_its_end
 
 SCRIPTS = sorted(path.stem for path in Path(train_all.__file__).parent.glob("*.py") if "ArgumentParser(" in path.read_text())
 
@@ -48,3 +51,19 @@ def test_numbers_that_no_script_can_use_are_refused_before_any_work(script, word
     with pytest.raises(SystemExit):
         importlib.import_module(f"training.{script}").parse_args(["--data", "music", "--output-dir", "run", *words])
     assert message in capsys.readouterr().err
+
+
+def test_what_ctrl_c_reaches_has_the_time_to_save_its_checkpoint(tmp_path):
+    lines = ["import os, signal, sys, time", "os.kill(os.getppid(), signal.SIGINT)", "time.sleep(1.0)"]
+    lines += [f"open({str(tmp_path / 'checkpoint')!r}, 'w').close()", "sys.exit(130)"]
+    assert run_to_its_end([sys.executable, "-c", "\n".join(lines)]) == 130 and (tmp_path / "checkpoint").exists()
+
+
+def test_only_a_script_that_can_go_on_says_how():
+    def stop(args: Namespace) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit, match=r"^stopped at once; --resume goes on"):
+        run_script(stop, Namespace(resume=False))
+    with pytest.raises(SystemExit, match=r"^stopped at once$"):
+        run_script(stop, Namespace())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -65,9 +67,10 @@ def add_data_arguments(group: argparse._ActionsContainer) -> None:
 
 
 def data_names(sources: list[str] | None) -> list[str]:
-    """How records call the sources of the data: folders and files by their name, wherever they lie."""
-    names = [DEFAULT_DATASET] if sources is None else sources
-    return [Path(source).name if Path(source).exists() else source for source in names]
+    """How records call the sources of the data: folders and files by their name, wherever they lie; several of one by number."""
+    sources = [DEFAULT_DATASET] if sources is None else sources
+    names = [Path(source).name if Path(source).exists() else source for source in sources]
+    return [f"{name} ({names[:i].count(name) + 1})" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
 def add_streaming_argument(parser: argparse._ArgumentGroup) -> None:
@@ -118,6 +121,15 @@ def python_words(n_processes: int) -> list[str]:
     return [sys.executable, *several] if n_processes > 1 else [sys.executable]
 
 
+def run_to_its_end(command: list[str]) -> int:
+    """Run a command and return its exit code. A Ctrl-C reaches it as well, and it has the time that it needs to end in order."""
+    with subprocess.Popen(command) as process:
+        while process.returncode is None:
+            with contextlib.suppress(KeyboardInterrupt):
+                process.wait()
+    return process.returncode
+
+
 def launch_command(n_processes: int = 1) -> str:
     """The command that runs this script on so many processes, without what belongs to one machine or one attempt."""
     words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume") and not word.startswith("--cache-dir=")]
@@ -141,4 +153,4 @@ def run_script(main_function: Callable[[argparse.Namespace], None], args: argpar
     except (TrainingError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("stopped at once; --resume goes on from the last checkpoint")
+        sys.exit("stopped at once" + ("; --resume goes on from the last checkpoint" if hasattr(args, "resume") else ""))

@@ -26,7 +26,6 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-import subprocess
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -40,7 +39,7 @@ from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
 from genre_gan.features import FeatureConfig
 from genre_gan.generate import GenreGenerator
-from training.arguments import TrainingError, data_names, positive_int, python_words, repeated, run_script
+from training.arguments import TrainingError, data_names, positive_int, python_words, repeated, run_script, run_to_its_end
 from training.report.page import write_page
 from training.report.rows import GAN_EPOCHS, GANS, GROUPS, PROTOCOLS, ROWS, Row
 from training.report.runs import NAME, SOUND_CLIP_S, Runs, classifier_result, gan_result, real_clips
@@ -103,7 +102,7 @@ class Laboratory:
         words = [*genres, *options, *args.options]
         data = repeated("--data", args.data)
         ours = ["--output-dir", str(folder), "--tracker", "none", "--resume"]
-        if subprocess.run([*python_words(args.processes), str(SCRIPTS / script), *data, *words, *ours]).returncode != 0:
+        if run_to_its_end([*python_words(args.processes), str(SCRIPTS / script), *data, *words, *ours]) != 0:
             raise TrainingError(f"{folder.name} ended early; the same command goes on from there")
         shown = repeated("--data", (f"path/to/{name}" for name in self.data_names))
         command = shlex.join([f"training/{script}", *shown, *words, *ours[:2]])

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need
 
 from genre_gan.data.sources import DEFAULT_DATASET
 from genre_gan.genres import GENRES
-from training.arguments import positive_int, python_words, repeated
+from training.arguments import positive_int, python_words, repeated, run_to_its_end
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = {"mel": 30_000, "fcn": 600, "cnn": 400}
@@ -66,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{name}: python training/{script} {shlex.join(arguments)}", flush=True)
         if args.show:
             continue
-        if subprocess.run([*python_words(args.processes), str(ROOT / "training" / script), *arguments]).returncode != 0:
+        if run_to_its_end([*python_words(args.processes), str(ROOT / "training" / script), *arguments]) != 0:
             sys.exit(f"error: the training of {name} ended early; the same command goes on from there")
         if args.install:
             shutil.copytree(args.output_dir / name / "model", ROOT / "genre_gan" / "weights" / name, dirs_exist_ok=True)
