@@ -82,6 +82,18 @@ def test_everything_is_measured_on_models_that_never_heard_the_artist(folders, t
     assert "| music | 12 | 12 |" in page and "Sound that should not be named" in page
 
 
+def test_folders_of_one_name_have_rows_of_their_own(tmp_path):
+    words = ["--robustness-tracks", "0", "--synthetic", "1", "--output-dir", str(tmp_path / "out")]
+    for number, place in enumerate(("one", "two")):
+        music = write_music_folder(tmp_path / place / "genres", tracks_per_genre=2 + number, duration_s=1.5 + number)
+        model = write_classifier(tmp_path / place / "model")
+        words += ["--data", str(music), "--compare" if number else "--model", str(model)]
+    evaluate_classifier.main(words)
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {name: row["n"] for name, row in results["by_collection"].items()} == {"genres (1)": 4, "genres (2)": 6}
+    assert list(results["comparison"]) == ["model (1)", "model (2)", "model (1) and model (2), averaged"]
+
+
 def test_models_that_heard_what_they_are_asked_about_are_refused(folders, tmp_path):
     learned = {"blues": 6, "metal": 6}  # all tracks: none was held back
     write_classifier(tmp_path / "run" / "fold-3" / "model", tracks_per_genre=learned)

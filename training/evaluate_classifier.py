@@ -27,15 +27,15 @@ from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import DataError, TrackSet, load_tracks
 from genre_gan.data.splits import artist_folds, artist_groups, split_tracks
 from genre_gan.evaluation.changes import CHANGES
-from genre_gan.evaluation.metrics import Estimate, bootstrap, draw_clusters
+from genre_gan.evaluation.metrics import Estimate, bootstrap, draw_clusters, mean_over_groups
 from genre_gan.features import FeatureConfig
-from training.arguments import launch_command, positive_int, run_script, whole_number
+from training.arguments import data_names, launch_command, positive_int, run_script, whole_number
 from training.classifier_page import write_results
 from training.not_music import recordings
 from training.open_set import Answers, answer_curve, ask_about_others, measure_speech_over_music, named_shares
 from training.panel import Panel
 from training.probe_examples import RATE_HZ
-from training.scores import balanced, expected_calibration_error, reliability
+from training.scores import expected_calibration_error, reliability
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -176,7 +176,7 @@ def summarise(judged: Judged) -> dict:
         "n": len(hits),
         "n_artists": len(np.unique(judged.artists)),
         "accuracy": vars(judged.accuracy()),
-        "balanced": vars(judged.estimate(lambda counts: balanced(hits, judged.genre_ids, counts))),
+        "balanced": vars(judged.estimate(lambda counts: mean_over_groups(hits, judged.genre_ids, counts))),
         "calibration_error": expected_calibration_error(judged.probabilities, judged.genre_ids),
         "sure": float(sure.mean()),
         "accuracy_where_sure": float(hits[sure].mean()) if sure.any() else None,
@@ -199,13 +199,14 @@ def measure_robustness(panel: Panel, tracks: TrackSet, folds: np.ndarray, per_ge
 
     def compare(changed: Judged) -> dict:
         def lost(counts: np.ndarray) -> float:
-            return balanced(plain.hits, plain.genre_ids, counts) - balanced(changed.hits, changed.genre_ids, counts)
+            before, after = (mean_over_groups(judged.hits, judged.genre_ids, counts) for judged in (plain, changed))
+            return before - after
 
         estimate = bootstrap(lost, draw_clusters(plain.artists))
         turned = changed.probabilities.argmax(1) != plain.probabilities.argmax(1)
         return {
             "n": len(changed.hits),
-            "balanced": balanced(changed.hits, changed.genre_ids),
+            "balanced": mean_over_groups(changed.hits, changed.genre_ids),
             "lost": vars(estimate),
             "turned": float(turned.mean()),
             "sure": float(changed.is_sure.mean()),
@@ -233,15 +234,16 @@ def load_rival(source: str, panel: Panel, tracks: TrackSet, folds: np.ndarray) -
     return rival
 
 
-def compare(panel: Panel, judged: Judged, rivals: list[Panel], tracks: TrackSet, folds: np.ndarray) -> dict[str, dict]:
+def compare(names: list[str], judged: Judged, rivals: list[Panel], tracks: TrackSet, folds: np.ndarray) -> dict[str, dict]:
     """The summaries of all models on the same tracks, and of each other one mixed with the first by averaging probabilities."""
-    table = {panel.name: summarise(judged)} if rivals else {}
-    for rival in rivals:
-        theirs = ask(rival, tracks, folds, lambda clip: clip, rival.name)
+    first, *others = names
+    table = {first: summarise(judged)} if rivals else {}
+    for name, rival in zip(others, rivals, strict=True):
+        theirs = ask(rival, tracks, folds, lambda clip: clip, name)
         if len(theirs.hits) != len(judged.hits):
-            raise DataError(f"{rival.name} cannot read some tracks that {panel.name} can")
+            raise DataError(f"{name} cannot read some tracks that {first} can")
         mean = replace(judged, probabilities=(judged.probabilities + theirs.probabilities) / 2)
-        table |= {rival.name: summarise(theirs), f"{panel.name} and {rival.name}, averaged": summarise(mean)}
+        table |= {name: summarise(theirs), f"{first} and {name}, averaged": summarise(mean)}
     return table
 
 
@@ -260,7 +262,7 @@ def run(args: argparse.Namespace) -> None:
     other_genres = [usable_tracks([source], None, args.cache_dir) for source in args.other_genres]
     others = ask_about_others(panel, not_music, other_genres, args.synthetic, args.seed)
     judged = ask(panel, tracks, folds, lambda clip: clip, "as it is")
-    names = [Path(source).name for source in args.data]
+    names = data_names(args.data)
     music = Answers(judged.is_sure, judged.known)
     protocol = f"{len(panel.classifiers)} folds with artists apart" if panel.is_cross_validation else f"split {args.split}"
     results = {
@@ -277,7 +279,7 @@ def run(args: argparse.Namespace) -> None:
         "robustness": measure_robustness(panel, tracks, folds, args.robustness_tracks) if args.robustness_tracks else {},
         "named": named_shares(others),
         "curve": answer_curve(music, others),
-        "comparison": compare(panel, judged, rivals, tracks, folds),
+        "comparison": compare(data_names([args.model, *args.compare]), judged, rivals, tracks, folds),
         "speech_over_music": measure_speech_over_music(panel, tracks, folds, not_music),
     }
     print(write_results(results, args.output_dir))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -26,15 +25,17 @@ from genre_gan.classify import pool_slices
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
 from genre_gan.data.splits import N_FOLDS, artist_folds
+from genre_gan.evaluation.metrics import mean_over_groups
 from genre_gan.features import FeatureConfig
 from genre_gan.files import write_bytes
 from genre_gan.hub import push_model_folder
 from genre_gan.models.classifier import LinearProbe
 from training.arguments import data_names, launch_command
+from training.launch import is_main_process
 from training.not_music import recordings
 from training.probe_examples import NOT_MUSIC, RATE_HZ, FrontEnd, Recording, learn_music, learn_not_music, stranger_folds
 from training.run_folder import check_run
-from training.scores import balanced, check_genres, expected_calibration_error
+from training.scores import check_genres, expected_calibration_error
 
 L2 = 0.03  # weight of the squared coefficients beside the mean cross-entropy
 EXTRA_SHARE = 0.15  # of a genre's weight, for what --extra-data has of it
@@ -149,12 +150,13 @@ def score(music: Sequence[Answer], others: Sequence[Answer]) -> dict:
             named.setdefault(item.recording.group, []).append(bool(1.0 - row[-1] >= settings.sure_above))
     truth = np.array([item.recording.class_id for item in music])
     collections = np.array([item.recording.collection for item in music])
+    of_collections = [(c, collections == c) for c in np.unique(collections)]
     genres = among_genres(probabilities)
     hits = genres.argmax(1) == truth
     return {
-        "balanced_track_accuracy": balanced(hits, truth),
+        "balanced_track_accuracy": mean_over_groups(hits, truth),
         "track_accuracy": float(hits.mean()),
-        "by_collection": {str(c): balanced(hits[collections == c], truth[collections == c]) for c in np.unique(collections)},
+        "by_collection": {str(c): mean_over_groups(hits[mine], truth[mine]) for c, mine in of_collections},
         "expected_calibration_error": expected_calibration_error(genres, truth),
         "answered": float(is_sure.mean()),
         "accuracy_where_answered": float(hits[is_sure].mean()),
@@ -176,7 +178,7 @@ def without_a_source(front_end: FrontEnd, examples: Sequence[Recording], setting
 
 def train(args: argparse.Namespace) -> None:
     """Cross-validate, calibrate, fit on everything, and save the model and those of the folds."""
-    if int(os.environ.get("RANK", "0")) > 0:
+    if not is_main_process():
         return
     check_run(args, args.resume)
     waveform = FeatureConfig("waveform", RATE_HZ)

@@ -20,12 +20,13 @@ from tqdm.auto import tqdm
 
 from genre_gan.audio import load_audio
 from genre_gan.data.cache import FeatureStore
-from genre_gan.data.sources import DEFAULT_DATASET, TrackSet
+from genre_gan.data.sources import TrackSet
 from genre_gan.data.splits import N_FOLDS, artist_groups
 from genre_gan.features import MUSICNN_SETTINGS, FeatureConfig, FeatureExtractor, cut_evenly
 from genre_gan.hub import packaged_weights
 from genre_gan.models.classifier import LinearProbe, ProbeConfig
 from genre_gan.models.musicnn import MusiCNN
+from training.arguments import data_names
 from training.degrade import degrade, play_in_a_room, talk_over, telephone
 from training.not_music import KINDS, folds_of_strangers, make_not_music, speak, variations
 
@@ -121,7 +122,7 @@ def learn_music(
     artists = artist_groups(tracks)[0]
     of_artist = Counter(zip(artists, tracks.genre_names, strict=True))
     speech = [] if extra else spoken()
-    names = [Path(source).name for source in (args.extra_data if extra else args.data or [DEFAULT_DATASET])]
+    names = data_names(args.extra_data if extra else args.data)
     for i in tqdm(range(len(tracks)), desc="extra music" if extra else "music", unit="track", leave=False):
         is_known = tracks.genre_names[i] in genres
         if folds[i] < 0 and not extra:

@@ -7,6 +7,7 @@ import numpy as np
 from genre_gan.classify import pool_slices
 from genre_gan.data.cache import Segments
 from genre_gan.data.sources import DataError
+from genre_gan.evaluation.metrics import mean_over_groups
 
 
 def check_genres(genres: tuple[str, ...]) -> None:
@@ -39,18 +40,11 @@ def track_scores(
         "loss": float(-np.log(probabilities[np.arange(len(segments)), of_slices] + 1e-9).mean()),
         "segment_accuracy": float((probabilities.argmax(1) == of_slices).mean()),
         "track_accuracy": float((named == genre_ids).mean()),
-        "balanced_track_accuracy": balanced(named == genre_ids, genre_ids),
+        "balanced_track_accuracy": mean_over_groups(named == genre_ids, genre_ids),
         "n_segments": len(segments),
         "n_tracks": len(tracks),
     }
     return scores, confusion
-
-
-def balanced(hits: np.ndarray, genre_ids: np.ndarray, counts: np.ndarray | None = None) -> float:
-    """The mean over genres of the share of hits; `counts` says how often each item counts, once unless given."""
-    counts = np.ones(len(hits)) if counts is None else counts
-    present = [mine for mine in (genre_ids == genre for genre in np.unique(genre_ids)) if counts[mine].any()]
-    return float(np.mean([np.average(hits[mine], weights=counts[mine]) for mine in present]))
 
 
 def expected_calibration_error(probabilities: np.ndarray, genre_ids: np.ndarray, n_bins: int = 10) -> float:
