@@ -173,6 +173,15 @@ def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(data, tmp_p
     assert "resumed from step 2" in train([*arguments, "--resume"], tmp_path / "mended")
 
 
+def test_a_run_that_cannot_begin_leaves_the_folder_as_it_was(tmp_path):
+    for genre, duration_s in (("blues", 3.0), ("metal", 1.5)):
+        write_music_folder(tmp_path / "music", genres=(genre,), tracks_per_genre=3, duration_s=duration_s)
+    arguments = arguments_for("lstm", tmp_path, tmp_path / "run")
+    too_long = TrainingProcess([*arguments, "--segment-s", 2], tmp_path / "too-long")
+    assert too_long.wait() == 1 and "no training slice is long enough for: metal" in too_long.log
+    train(arguments, tmp_path / "log")
+
+
 def test_a_finished_run_leaves_its_history_curve_and_previews_and_wrong_data_is_one_line(data, tmp_path):
     arguments = arguments_for("fcn", data, tmp_path / "run", "--preview-every", 2, "--log-every", 1, "--tracker", "tensorboard")
     train(arguments, tmp_path / "log", {"DRAW": "1"})

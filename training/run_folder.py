@@ -64,34 +64,32 @@ class RunFolder:
     """
 
     def __init__(self, args: argparse.Namespace, resume: bool):
-        """Take the folder for this run alone, and delete what an earlier run left there where that was asked."""
+        """Take the folder for this run alone."""
         self.args, self.path, self._resume = args, args.output_dir, resume
         self.rows: list[dict[str, float]] = []
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = _lock_folder(self.path)
-        if args.overwrite and not resume and (self.path / SETTINGS_NAME).exists():
-            for path in map(self.path.joinpath, _LEFT_BY_RUNS):
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        if not (resume and (self.path / SETTINGS_NAME).exists()):
-            self._write_settings(settings_of(args))
 
-    def _write_settings(self, settings: dict[str, Any]) -> None:
-        write_bytes(self.path / SETTINGS_NAME, json.dumps(settings, indent=2).encode())
-
-    def _append_settings(self, first_step: int) -> None:
-        """Add what a resumption changes to `resumed` in `args.json`, beside the step that it goes on from."""
-        record = json.loads((self.path / SETTINGS_NAME).read_text())
-        resumed = record.setdefault("resumed", [])
-        latest = ChainMap(*reversed(resumed), record)
-        changed = {name: value for name, value in settings_of(self.args).items() if latest.get(name) != value}
-        resumed.append({"step": first_step} | changed)
-        self._write_settings(record)
+    def _write_settings(self, first_step: int) -> None:
+        """In `args.json`; what a resumption changes is added to `resumed`, beside the step that it goes on from."""
+        path, settings = self.path / SETTINGS_NAME, settings_of(self.args)
+        if path.exists():
+            now, settings = settings, json.loads(path.read_text())
+            resumed = settings.setdefault("resumed", [])
+            latest = ChainMap(*reversed(resumed), settings)
+            resumed.append({"step": first_step} | {key: value for key, value in now.items() if latest.get(key) != value})
+        write_bytes(path, json.dumps(settings, indent=2).encode())
 
     def open(self, accelerator: Accelerator, name: str, first_step: int) -> None:
-        """Start the log behind `first_step`; what it holds of later steps belongs to a run that was lost."""
+        """Delete what an earlier run left, where that was asked, and start the log behind `first_step`.
+
+        What the log holds of later steps belongs to a run that was lost.
+        """
         self.accelerator = accelerator
-        if self._resume:
-            self._append_settings(first_step)
+        if not self._resume and (self.path / SETTINGS_NAME).exists():  # which needs --overwrite
+            for path in map(self.path.joinpath, _LEFT_BY_RUNS):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        self._write_settings(first_step)
         if first_step:
             with suppress(OSError, ValueError):
                 self.rows = [row for row in json.loads((self.path / HISTORY_NAME).read_text()) if row["step"] <= first_step]
