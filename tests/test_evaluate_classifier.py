@@ -114,8 +114,11 @@ def test_other_genres_and_missing_ones_are_told(tmp_path, capsys):
     model = str(write_classifier(tmp_path / "model"))
     some = write_music_folder(tmp_path / "some", genres=("metal", "polka"), tracks_per_genre=2, duration_s=1.5)
     arguments = ["--model", model, "--robustness-tracks", "0", "--synthetic", "1", "--output-dir", str(tmp_path / "out")]
-    evaluate_classifier.main(["--data", str(some), *arguments])
+    (tmp_path / "recordings" / "door").mkdir(parents=True)
+    soundfile.write(tmp_path / "recordings" / "door" / "click.wav", synthesize(120, 5, 0.2, seed=0), RATE_HZ)
+    evaluate_classifier.main(["--data", str(some), "--not-music", str(tmp_path / "recordings"), *arguments])
     text = capsys.readouterr().out
+    assert "left out one of door" in text and "| door |" not in text  # too short for the classifier
     assert "left out 2 tracks of genres that the classifier does not know: polka" in text
     assert "the data has no tracks of: blues" in text and "the figures flatter" in text
     other = write_music_folder(tmp_path / "other", genres=("polka", "ska"), tracks_per_genre=2, duration_s=1.5)

@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
 from tqdm.auto import tqdm
 
 from genre_gan.audio import AudioError, load_audio
@@ -32,7 +33,14 @@ from genre_gan.features import FeatureConfig
 from training.arguments import data_names, launch_command, positive_int, run_script, whole_number
 from training.classifier_page import write_results
 from training.not_music import recordings
-from training.open_set import Answers, answer_curve, ask_about_others, measure_speech_over_music, named_shares
+from training.open_set import (
+    Answers,
+    answer_curve,
+    ask_about_others,
+    measure_speech_over_music,
+    named_shares,
+    some_of_each_genre,
+)
 from training.panel import Panel
 from training.probe_examples import RATE_HZ
 from training.scores import expected_calibration_error, reliability
@@ -83,8 +91,12 @@ class Judged:
     collections: np.ndarray
 
     @property
+    def guesses(self) -> np.ndarray:
+        return self.probabilities.argmax(1)
+
+    @property
     def hits(self) -> np.ndarray:
-        return self.probabilities.argmax(1) == self.genre_ids
+        return self.guesses == self.genre_ids
 
     def pick(self, rows: np.ndarray) -> Judged:
         """Some of the tracks."""
@@ -191,9 +203,7 @@ def by_genre(judged: Judged, genres: tuple[str, ...]) -> dict[str, dict]:
 
 def measure_robustness(panel: Panel, tracks: TrackSet, folds: np.ndarray, per_genre: int) -> dict[str, dict]:
     """Balanced accuracy on up to `per_genre` tracks of each genre, spread evenly: as they are and changed in each way."""
-    names = np.array(tracks.genre_names)
-    members = [np.flatnonzero(names == genre) for genre in tracks.genres]
-    chosen = np.concatenate([m[np.linspace(0, len(m) - 1, min(per_genre, len(m))).astype(int)] for m in members])
+    chosen = some_of_each_genre(tracks, per_genre)
     some, some_folds = tracks.select(chosen), folds[chosen]
     plain = ask(panel, some, some_folds, lambda clip: clip, "as it is")
 
@@ -203,7 +213,7 @@ def measure_robustness(panel: Panel, tracks: TrackSet, folds: np.ndarray, per_ge
             return before - after
 
         estimate = bootstrap(lost, draw_clusters(plain.artists))
-        turned = changed.probabilities.argmax(1) != plain.probabilities.argmax(1)
+        turned = changed.guesses != plain.guesses
         return {
             "n": len(changed.hits),
             "balanced": mean_over_groups(changed.hits, changed.genre_ids),
@@ -247,13 +257,6 @@ def compare(names: list[str], judged: Judged, rivals: list[Panel], tracks: Track
     return table
 
 
-def confusion(judged: Judged, n_genres: int) -> list[list[int]]:
-    """Tracks by truth (rows) and guess (columns)."""
-    from sklearn.metrics import confusion_matrix
-
-    return confusion_matrix(judged.genre_ids, judged.probabilities.argmax(1), labels=range(n_genres)).tolist()
-
-
 def run(args: argparse.Namespace) -> None:
     panel, not_music = Panel(args.model), recordings(args.not_music)
     usable = usable_tracks(args.data, args.genres, args.cache_dir)
@@ -275,7 +278,7 @@ def run(args: argparse.Namespace) -> None:
         "by_collection": {names[k]: summarise(judged.pick(judged.collections == k)) for k in np.unique(judged.collections)},
         "by_genre": by_genre(judged, panel.genres),
         "reliability": reliability(judged.probabilities, judged.genre_ids),
-        "confusion": confusion(judged, len(panel.genres)),
+        "confusion": confusion_matrix(judged.genre_ids, judged.guesses, labels=range(len(panel.genres))).tolist(),
         "robustness": measure_robustness(panel, tracks, folds, args.robustness_tracks) if args.robustness_tracks else {},
         "named": named_shares(others),
         "curve": answer_curve(music, others),

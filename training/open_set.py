@@ -70,7 +70,8 @@ def ask_about_others(
         sounds[f"{kind} (made up)"] = [(samples, RATE_HZ) for samples in made]
     if spoken := speak(VOICES, SENTENCES):
         sounds["espeak-ng (made up)"] = list(spoken)
-    return {kind: _ask(panel, sources, folds.get(kind, range(len(sources))), kind) for kind, sources in sounds.items()}
+    answers = {kind: _ask(panel, sources, folds.get(kind, range(len(sources))), kind) for kind, sources in sounds.items()}
+    return {kind: found for kind, found in answers.items() if len(found.is_named)}
 
 
 def _ask(panel: Panel, sources: Sequence, folds: Sequence[int], label: str) -> Answers:
@@ -108,6 +109,13 @@ def answer_curve(music: Answers, others: dict[str, Answers]) -> list[dict[str, f
     ]
 
 
+def some_of_each_genre(tracks: TrackSet, per_genre: int) -> np.ndarray:
+    """Up to `per_genre` tracks of each genre, spread evenly [shape=(n,) of indices]."""
+    names = np.array(tracks.genre_names)
+    members = (np.flatnonzero(names == genre) for genre in tracks.genres)
+    return np.concatenate([m[np.linspace(0, len(m) - 1, min(per_genre, len(m))).astype(int)] for m in members])
+
+
 def measure_speech_over_music(
     panel: Panel, tracks: TrackSet, folds: np.ndarray, not_music: dict[str, list[Path]]
 ) -> dict[str, dict]:
@@ -115,9 +123,7 @@ def measure_speech_over_music(
     spoken = [path for kind, paths in not_music.items() if kind.startswith("speech") for path in paths]
     if not spoken:
         return {}
-    names, table = np.array(tracks.genre_names), {}
-    members = [np.flatnonzero(names == genre) for genre in tracks.genres]
-    chosen = [int(i) for m in members for i in m[np.linspace(0, len(m) - 1, min(SPEECH_TRACKS_PER_GENRE, len(m))).astype(int)]]
+    table, chosen = {}, some_of_each_genre(tracks, SPEECH_TRACKS_PER_GENRE).tolist()
     for level_db in MUSIC_TO_SPEECH_DB:
         named, right = [], []
         for k, i in enumerate(tqdm(chosen, desc=f"speech over music, {level_db:+.0f} dB", unit="track", leave=False)):
