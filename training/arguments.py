@@ -73,12 +73,6 @@ def data_names(sources: list[str] | None) -> list[str]:
     return [f"{name} ({names[:i].count(name) + 1})" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
-def add_streaming_argument(parser: argparse._ArgumentGroup) -> None:
-    """The option of scripts that can learn from slices alone, without knowing all tracks beforehand."""
-    parser.add_argument("--streaming", action="store_true", help="read parquet shards as they come, from a folder or the Hub, "
-                        "instead of keeping features of all; needs --max-steps")
-
-
 def add_hub_arguments(group: argparse._ArgumentGroup, what: str) -> None:
     """The options of all scripts that can upload what they made."""
     group.add_argument("--push-to-hub", metavar="USER/REPO", help=f"upload {what} there")

@@ -91,10 +91,6 @@ class Laboratory:
         config = FeatureConfig("waveform", segment_s=SOUND_CLIP_S)
         return FeatureStore(load_tracks(self.args.data, self.args.genres), config, progress=True)
 
-    def wanted(self, **key: Any) -> dict[str, Any]:
-        """What a result begins with."""
-        return key | {"data": self.data_names}
-
     def train(self, script: str, options: list[str], folder: Path) -> str:
         """Run a script, from where an earlier run of it in this folder was stopped, and return the command as others give it."""
         args = self.args
@@ -136,7 +132,7 @@ def run_gans(lab: Laboratory, name: str, protocol: str, seed: int) -> tuple[list
     folder = lab.args.work_dir / file_name("gan", name, protocol, seed)
     genres = lab.store.tracks.genres if gan.genres == "each" else (gan.genres,)
     folders = [folder if genre == "all" else folder / genre for genre in genres]
-    wanted = lab.wanted(generator=name, protocol=protocol, seed=seed, epochs=epochs)
+    wanted = {"generator": name, "protocol": protocol, "seed": seed, "epochs": epochs, "data": lab.data_names}
     if (done := lab.runs.find(wanted)) and all((path / "model").exists() for path in folders):
         return folders, done["epochs"]
     commands = []
@@ -165,7 +161,8 @@ def reproduce(args: argparse.Namespace) -> None:
         if row.name in only or row.group in only:
             for protocol in args.protocols or row.protocols:
                 for seed in range(args.seeds or row.seeds):
-                    wanted = lab.wanted(row=row.name, protocol=protocol, seed=seed, epochs=scaled(row.epochs, args.scale))
+                    wanted = {"row": row.name, "protocol": protocol, "seed": seed, "epochs": scaled(row.epochs, args.scale)}
+                    wanted["data"] = lab.data_names
                     if row.generated in GANS:
                         wanted["gan_epochs"] = scaled(GAN_EPOCHS, args.gan_scale)
                     elif row.generated:

@@ -44,7 +44,7 @@ from genre_gan.models.codec import Codec, CodecConfig
 from genre_gan.models.layers import GROUP_ROWS
 from genre_gan.models.projected import MusiCNNOfLatents
 from genre_gan.models.waveform import ACTIVATIONS, MODELS
-from training.arguments import add_common_arguments, add_streaming_argument, positive_float, positive_int, run_script
+from training.arguments import add_common_arguments, positive_float, positive_int, run_script
 from training.batches import Loader, Slices, StreamLoader, load_features
 from training.clusters import find_clusters
 from training.launch import check_precision, is_main_process, n_processes
@@ -82,7 +82,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     length = waveform.add_mutually_exclusive_group()
     length.add_argument("--segment-s", type=float, default=4.0, help="length of a slice in seconds (default: %(default)s)")
     length.add_argument("--whole-track", action="store_true", help=f"{WHOLE_TRACK_S:g} s; shorter tracks end in silence")
-    add_streaming_argument(waveform)
+    waveform.add_argument("--streaming", action="store_true", help="read parquet shards as they come, from a folder or the Hub, "
+                          "instead of keeping features of all; needs --max-steps")
     waveform.add_argument("--learn-genres", nargs="+", metavar="GENRE",
                           help="of the training side learn these alone; --genres would split the tracks anew")
     waveform.add_argument("--width", type=positive_int, default=256, help="of G's layers (default: %(default)s)")

@@ -1,32 +1,8 @@
 """The trainer: it runs a script's task on accelerate, keeps its checkpoints, its log and its previews, and ends in order.
 
-A script reads
-
-    store = load_features(args, FeatureConfig(...))   # before the processes need each other, however long it takes
-    trainer = Trainer(args, "cgan", store)
-    task = MyTask(trainer, store)
-    trainer.fit(task)
-    task.trained.training_record = trainer.record(task.loader, store, split)
-    trainer.finish(task.trained.save_pretrained)
-
-and its task
-
-    class MyTask(Task):
-        def __init__(self, trainer, store):
-            model = MyModel(...)
-            self.average = trainer.average(model, decay=0.999)                # which follows the weights behind each step
-            optimizer = torch.optim.Adam(model.parameters(), trainer.args.learning_rate)
-            self.model, self.optimizer = trainer.prepare(model, optimizer)    # all models and optimisers that learn
-            self.loader = trainer.loader(Slices(store, segments, trainer.rows_per_step, seed))
-
-        def train_step(self, batch, step):
-            loss = ...self.model(batch.features, batch.randn(self.dim))...    # noise of the batch, not torch.randn
-            self.trainer.accelerator.backward(loss)
-            self.optimizer.step()
-            self.optimizer.zero_grad()      # behind the step: gradients of several batches may make one
-            return {"loss": loss.detach()}
-
-        def preview(self, folder): ...      # optional, as is `watch`
+A script loads its features, which may take long, before it makes a `Trainer`: from then on the processes need each other. Its
+`Task` prepares all models and optimisers that learn by `trainer.prepare`, and takes its batches from `trainer.loader`; see
+`waveform_task.py`. `optimizer.zero_grad()` stands behind `optimizer.step()`, since gradients of several batches may make one.
 
 Losses are means over rows, so that the mean over processes, which each have as many rows, is the mean over the batch. Random
 numbers come from the batch, whose rows have the same ones whatever process they are on; torch's own generators are seeded anew
