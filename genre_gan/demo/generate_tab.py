@@ -18,7 +18,7 @@ from genre_gan.demo.wishes import ALONE, ANY, DEFAULT_DURATION_S, MAX_DURATION_S
 WEB = Path(__file__).parent / "web"
 TAKES_KEY = "genre-gan-takes"
 # What a press does in the browser before the server is asked; `values` are those of the form.
-BEGIN_JS = "(...values) => {{ window.genreGan.start({title}); return values; }}"
+BEGIN_JS = "(...values) => [...values.slice(0, -1), window.genreGan.start({title})]"
 STOP_JS = "() => window.genreGan.stop()"
 FAILED_JS = "() => window.genreGan.end('That did not work.')"
 SAVE_JS = "({ url, orig_name }) => Object.assign(document.createElement('a'), { href: url, download: orig_name }).click()"
@@ -65,15 +65,18 @@ def add_generate_tab(models: Models) -> GenerateTab:
     takes_view = make_part("takes", [])
     make_part("compare")
     files = gr.HTML(elem_classes="unseen")  # what is to be saved
-    form, visit, handlers = [genre, *settings.values()], gr.State(Visit()), Handlers(models)
+    form, handlers = [genre, *settings.values()], Handlers(models)
+    visit, number = gr.State(Visit()), gr.Number(visible=False, precision=0)  # of what is asked for: the browser counts
     playing: dict[str, Any] = {"outputs": player, "trigger_mode": "multiple", **ON_MODELS, **QUIET}
     saving: dict[str, Any] = {"outputs": files, "show_progress_on": takes_view, **ON_MODELS, **PRIVATE}
     takes_of = f"'{N_TAKES} takes of ' + values[0]"
     makers = [
-        one.click(handlers.one, [*form, visit], js=BEGIN_JS.format(title="values[0]"), **playing),
-        several.click(handlers.several, [*form, visit], js=BEGIN_JS.format(title=takes_of), **playing),
-        example.click(handlers.example, [example, visit], js=BEGIN_JS.format(title="'an example'"), **playing),
-        any_one.click(handlers.any_one, [settings["model"], visit], js=BEGIN_JS.format(title="'a surprise'"), **playing),
+        one.click(handlers.one, [*form, visit, number], js=BEGIN_JS.format(title="values[0]"), **playing),
+        several.click(handlers.several, [*form, visit, number], js=BEGIN_JS.format(title=takes_of), **playing),
+        example.click(handlers.example, [example, visit, number], js=BEGIN_JS.format(title="'an example'"), **playing),
+        any_one.click(
+            handlers.any_one, [settings["model"], visit, number], js=BEGIN_JS.format(title="'a surprise'"), **playing
+        ),
         player.ask(handlers.follow, visit, **playing),
     ]
     savers = [

@@ -14,7 +14,7 @@ from genre_gan.clip import FORMATS
 from genre_gan.demo.errors import user_errors
 from genre_gan.demo.limits import MAX_DOWNLOADS
 from genre_gan.demo.models import Models
-from genre_gan.demo.music import Music, Visit, Wanted, download_of, keep_file, perform
+from genre_gan.demo.music import Answer, Visit, Wanted, download_of, keep_file, perform
 from genre_gan.demo.wishes import ALONE, ANY, N_TAKES, Form, checked, followed, recipe_of_query, surprise, tempo_range, title_of
 from genre_gan.files import file_names
 from genre_gan.recipe import Recipe
@@ -30,35 +30,43 @@ def sent_recipe(event: gr.EventData) -> Recipe:
     return checked(Recipe.from_json(sent(event, "recipe")))
 
 
+def sent_number(event: gr.EventData) -> int:
+    """The number that the page's script gave what it asks for."""
+    number = sent(event, "number")
+    if not isinstance(number, int):
+        raise ValueError(f"number must be a whole number, got {number!r:.80}")
+    return number
+
+
 class Handlers:
     """The handlers, on the given pipelines. Errors reach the visitor in words."""
 
     def __init__(self, models: Models):
         self.models = models
 
-    def one(self, *values: Any) -> Iterator[list[Music] | gr.HTML]:
+    def one(self, *values: Any) -> Iterator[Answer]:
         """The clip that the form asks for."""
-        *fields, visit = values
+        *fields, visit, number = values
         with user_errors():
-            yield from perform(self.models, [Wanted(Form(*fields).recipe(self.models))], visit)
+            yield from perform(self.models, [Wanted(Form(*fields).recipe(self.models))], visit, number)
 
-    def example(self, fields: list[Any], visit: Visit) -> Iterator[list[Music] | gr.HTML]:
+    def example(self, fields: list[Any], visit: Visit, number: int) -> Iterator[Answer]:
         """The clip that one of the examples describes."""
-        yield from self.one(*fields, visit)
+        yield from self.one(*fields, visit, number)
 
-    def several(self, *values: Any) -> Iterator[list[Music] | gr.HTML]:
+    def several(self, *values: Any) -> Iterator[Answer]:
         """Takes of the same, each with a seed of its own."""
-        *fields, visit = values
+        *fields, visit, number = values
         with user_errors():
-            wanted = [Wanted(Form(*fields).recipe(self.models, number)) for number in range(N_TAKES)]
-            yield from perform(self.models, wanted, visit)
+            wanted = [Wanted(Form(*fields).recipe(self.models, take)) for take in range(N_TAKES)]
+            yield from perform(self.models, wanted, visit, number)
 
-    def any_one(self, model: str, visit: Visit) -> Iterator[list[Music] | gr.HTML]:
+    def any_one(self, model: str, visit: Visit, number: int) -> Iterator[Answer]:
         """A clip that nobody thought of."""
         with user_errors():
-            yield from perform(self.models, [Wanted(surprise(self.models, model))], visit)
+            yield from perform(self.models, [Wanted(surprise(self.models, model))], visit, number)
 
-    def follow(self, visit: Visit, event: gr.EventData) -> Iterator[list[Music] | gr.HTML]:
+    def follow(self, visit: Visit, event: gr.EventData) -> Iterator[Answer]:
         """What follows from a clip, the clip again, clips to compare, or the one that a link leads to."""
         with user_errors():
             what, is_fetch = sent(event, "what"), False
@@ -72,11 +80,12 @@ class Handlers:
             else:
                 asked = {name: sent(event, name) for name in ("amount", "genre")}
                 wanted = [Wanted(followed(str(what), sent_recipe(event), asked))]
-            yield from perform(self.models, wanted, visit, plays=not is_fetch)
+            yield from perform(self.models, wanted, visit, sent_number(event), plays=not is_fetch)
 
-    def stop(self, visit: Visit) -> None:
-        """Have what is made now end."""
-        visit.stop()
+    def stop(self, visit: Visit, event: gr.EventData) -> None:
+        """Have what was asked so far end, or never begin."""
+        with user_errors():
+            visit.stop(sent_number(event))
 
     def download(self, event: gr.EventData) -> dict[str, Any]:
         """A clip as a file of the format asked for, with its title, genre, seed and model as tags."""

@@ -23,6 +23,7 @@ from genre_gan.files import file_names
 from genre_gan.recipe import Recipe
 
 Music = dict[str, Any]  # what the player gets
+Answer = list[Music] | gr.HTML | dict[str, Any]  # music, the end of a job, or nothing
 PATIENCE_S = 10  # with what was asked before, should it never end
 
 
@@ -34,10 +35,11 @@ class Wanted(NamedTuple):
 
 
 class Visit:
-    """What goes on in one visitor's page: only what was asked last is made on."""
+    """What goes on in one visitor's page, which numbers what it asks for: only what was asked last is made on."""
 
     def __init__(self):
-        self.job = 0
+        self.job = 0  # what was begun last
+        self.stopped = 0  # the last one that was asked for before the last press on Stop
         self.making = threading.Lock()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Visit:
@@ -45,22 +47,26 @@ class Visit:
         return Visit()
 
     @contextmanager
-    def begin(self) -> Iterator[int]:
-        """Have whatever is made now end, and begin something new; its number is larger than those before.
+    def begin(self, job: int) -> Iterator[None]:
+        """Have whatever was asked before end, and begin this.
 
         It begins when what went before has sent its last piece: a page that draws two answers at once sees the later one alone.
         """
-        job = self.job = time.time_ns() // 1000
+        self.job = max(self.job, job)
         has_ended = self.making.acquire(timeout=PATIENCE_S)
         try:
-            yield job
+            yield
         finally:
             if has_ended:
                 self.making.release()
 
-    def stop(self) -> None:
-        """Have whatever is made now end."""
-        self.job = 0
+    def wants(self, job: int) -> bool:
+        """Whether this is what was asked last, and not stopped."""
+        return job == self.job and job > self.stopped
+
+    def stop(self, job: int) -> None:
+        """Have this and whatever was asked before end, or never begin where it waits in the queue."""
+        self.stopped = max(self.stopped, job)
 
 
 def keep_file(data: bytes, name: str, suffix: str) -> str:
@@ -74,7 +80,9 @@ def download_of(path: str) -> dict[str, Any]:
     return gr.FileData(path=path, orig_name=path.rpartition("/")[2]).model_dump()
 
 
-def perform(models: Models, wanted: Sequence[Wanted], visit: Visit, plays: bool = True) -> Iterator[list[Music] | gr.HTML]:
+def perform(
+    models: Models, wanted: Sequence[Wanted], visit: Visit, job: int, plays: bool = True
+) -> Iterator[Answer]:
     """Make clips one after the other; what the player needs after each piece, and how it ended.
 
     The lists of clips and of their pieces grow: a page that draws two answers at once misses nothing. Gradio sends what is new in
@@ -86,9 +94,13 @@ def perform(models: Models, wanted: Sequence[Wanted], visit: Visit, plays: bool 
     Args:
         wanted: at least one clip.
         visit: where a later wish, or a press on Stop, is noticed.
+        job: the number that the page gave it.
         plays: whether the first of them is to be shown and played.
     """
-    with visit.begin() as job:
+    with visit.begin(job):
+        if not visit.wants(job):  # since it waited
+            yield gr.skip()
+            return
         began = time.perf_counter()
         clips: list[Music] = [{"id": want.take_id or secrets.token_hex(6)} for want in wanted]
         music: Music = {"job": job, "n_wanted": len(wanted), "title": title_of(wanted[0].recipe)}
@@ -98,7 +110,7 @@ def perform(models: Models, wanted: Sequence[Wanted], visit: Visit, plays: bool 
             for clip, whole in pieces_of(models, want.recipe):  # noqa: B007 (the last one is the whole clip)
                 clips[i] = clips[i] | clip
                 yield [music | {"clips": clips[: i + 1]}]
-                if visit.job != job:
+                if not visit.wants(job):
                     made_s, duration_s = (clips[i][name] / clips[i]["rate"] for name in ("n_made", "n_samples"))
                     yield ending(job, f"Stopped at {made_s:.0f} of {duration_s:.0f} s.")
                     return

@@ -10,6 +10,7 @@ import time
 import types
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from threading import Thread
 
 import gradio as gr
@@ -98,11 +99,11 @@ def test_a_wrong_link_is_explained(models, query, message):
 
 def test_music_comes_in_growing_lists_that_join_to_the_clip(models):
     recipe = recipe_of(models)
-    *answers, end = perform(models, [Wanted(recipe), Wanted(replace(recipe, seed=8))], Visit())
+    *answers, end = perform(models, [Wanted(recipe), Wanted(replace(recipe, seed=8))], Visit(), 3)
     *early, last = (music for (music,) in answers)  # lists: gradio's page would take a dict apart before it is drawn
     assert early[0]["clips"] == [] and early[0]["title"] == "jazz, seed 7"
     assert list(end.constructor_args) == ["ending"]  # gradio sends the last answer once more: without the music
-    assert end.props["ending"]["job"] == last["job"] and end.props["ending"]["note"].startswith("2 takes made in ")
+    assert end.props["ending"]["job"] == last["job"] == 3 and end.props["ending"]["note"].startswith("2 takes made in ")
     assert [clip["title"] for clip in last["clips"]] == ["jazz, seed 7", "jazz, seed 8"]
     assert last["play"] == last["clips"][0]["id"] != last["clips"][1]["id"]
     for before, after in zip(early, [*early[1:], last], strict=True):
@@ -118,18 +119,28 @@ def test_music_comes_in_growing_lists_that_join_to_the_clip(models):
 
 def test_a_later_wish_and_stop_end_what_is_made(models):
     visit = Visit()
-    music = perform(models, [Wanted(recipe_of(models, duration_s=30.0))], visit)
+    music = perform(models, [Wanted(recipe_of(models, duration_s=30.0))], visit, 1)
     _, (last,) = next(music), next(music)
-    visit.stop()
+    visit.stop(1)
     (end,) = music
     assert end.props["ending"]["note"].startswith("Stopped at ") and not last["clips"][0]["done"]
 
 
+def test_what_was_stopped_while_it_waited_is_not_made(models):
+    visit, wanted = Visit(), [Wanted(recipe_of(models))]
+    visit.stop(2)
+    for job in (1, 2):
+        assert list(perform(models, wanted, visit, job)) == [gr.skip()]
+    *_, end = perform(models, wanted, visit, 3)
+    assert " made in " in end.props["ending"]["note"]
+    assert list(perform(models, wanted, visit, 2)) == [gr.skip()]  # its turn came late
+
+
 def test_what_is_asked_later_begins_when_what_went_before_has_ended(models):
     visit, sent = deepcopy(Visit()), []  # gradio gives each visitor a copy
-    first = perform(models, [Wanted(recipe_of(models, duration_s=30.0))], visit)
+    first = perform(models, [Wanted(recipe_of(models, duration_s=30.0))], visit, 1)
     (music,) = next(first)
-    later = Thread(target=lambda: sent.extend(perform(models, [Wanted(recipe_of(models))], visit)))
+    later = Thread(target=lambda: sent.extend(perform(models, [Wanted(recipe_of(models))], visit, 2)))
     later.start()
     while visit.job == music["job"]:
         time.sleep(0.001)
@@ -141,7 +152,7 @@ def test_what_is_asked_later_begins_when_what_went_before_has_ended(models):
 
 def test_a_clip_of_other_weights_is_made_and_said(models):
     recipe = replace(recipe_of(models), revision="0" * 16)
-    *_, end = perform(models, [Wanted(recipe)], Visit())
+    *_, end = perform(models, [Wanted(recipe)], Visit(), 1)
     assert "sounds different now" in end.props["ending"]["note"]
 
 
@@ -157,13 +168,14 @@ class Event:
     [
         Event(), Event(what="again"), Event(what="again", recipe="{}"), Event(what="again", recipe=7), Event(what=[]),
         Event(what="fetch", takes=[{}]), Event(what="fetch", takes=7), Event(what="link", query=7), Event(what="more"),
+        Event(what="link", query={"genre": "jazz", "seed": "1"}, number="last"),
     ],
 )  # fmt: skip
 def test_whatever_a_script_sends_ends_in_words(models, event):
     handlers = Handlers(models)
     with pytest.raises(gr.Error):
         list(handlers.follow(Visit(), event))
-    for handler in (handlers.download, handlers.to_classify):
+    for handler in (handlers.download, handlers.to_classify, partial(handlers.stop, Visit())):
         with pytest.raises(gr.Error):
             handler(event)
 

@@ -8,9 +8,7 @@ let view = 'spectrogram';
 let isLooped = false, wantsLoop = false; // what was made to loop does; the rest as the visitor wants
 let context = null;
 let stream = null; // while a clip comes: its output, how many pieces are scheduled, and when it begins and ends on the context's clock
-let job = null; // what was asked last: when, what for, whether it goes on or was stopped, its number, and the number before it
-let newest = 0; // the largest number of a job that was heard of
-let ended = 0; // the number of the last job that has ended
+let job = null; // what was asked last: its number, when, what for, and how far it is
 const kept = new Set();
 
 const isPlaying = () => (stream ? context.state === 'running' : !audio.paused);
@@ -129,9 +127,10 @@ function tick() {
 requestAnimationFrame(tick);
 
 function start(title) {
-  job = { startedAt: performance.now(), title, isRunning: true, after: newest };
+  job = { number: (job?.number ?? 0) + 1, startedAt: performance.now(), title, isRunning: true };
   element.classList.add('is-making');
   say(`Asking for ${title}`);
+  return job.number;
 }
 
 function end(text) {
@@ -150,7 +149,7 @@ function keepPart() {
 
 function report(music) {
   const making = music.clips.at(-1);
-  if (!making || music.job === ended) return;
+  if (!making || job.hasEnded) return;
   const count = music.n_wanted > 1 ? ` (${music.clips.length} of ${music.n_wanted})` : '';
   say(`Making ${making.title}${count}: ${Math.round(making.n_made / making.rate)} of ${Math.round(making.n_samples / making.rate)} s`);
 }
@@ -163,29 +162,24 @@ function keepTake(clip) {
 }
 
 // what was asked before may still send its end
-const isWanted = ({ job: number }) => number > (job?.after ?? 0) && number >= newest;
+const isWanted = ({ job: number }) => number === job?.number && !job.isStopped;
 
 watch('ending', () => {
-  if (!props.ending || !isWanted(props.ending) || job?.isStopped) return;
-  ended = props.ending.job;
+  if (!props.ending || !isWanted(props.ending)) return;
+  job.hasEnded = true;
   end(props.ending.note);
   keepPart();
 });
 watch('value', () => {
   const music = props.value?.[0];
   if (!music) return;
-  if (!job) start(music.title);
+  if (music.job === job?.number && job.isStopped) return;
   const isCurrent = isWanted(music);
-  if (isCurrent && job.id !== music.job) {
-    Object.assign(job, { id: music.job, opened: false });
-    if (job.isStopped) trigger('halt'); // it was stopped in the queue, and begins only now
-  }
-  newest = Math.max(newest, music.job);
-  if (isCurrent && job.isStopped) return;
+  if (isCurrent) job.hasBegun = true;
   for (const given of music.clips) {
     const clip = receive({ ...given, job: music.job });
-    if (isCurrent && !job.opened && given.id === music.play) {
-      job.opened = true;
+    if (isCurrent && !job.isOpen && given.id === music.play) {
+      job.isOpen = true;
       open(clip, true);
     }
     if (clip === shown && stream) schedule();
@@ -232,18 +226,18 @@ audio.addEventListener('play', () => {
 
 // Ask the server for something that follows from the clip; what it sends comes through `value`.
 function ask(detail, title) {
-  start(title);
-  trigger('ask', detail);
+  trigger('ask', { ...detail, number: start(title) });
 }
 function pause() {
   hush();
   audio.pause();
 }
-// The server ends what it has begun, and says how far it came. What waits in its queue it cannot end yet.
+// The server ends what it has begun, and says how far it came. What waits in its queue it will not begin.
 function stop() {
   pause();
-  trigger('halt');
-  if (!job?.isRunning || job.id) return;
+  if (!job) return;
+  trigger('halt', { number: job.number });
+  if (!job.isRunning || job.hasBegun) return;
   job.isStopped = true;
   end('Stopped.');
   keepPart();
