@@ -91,9 +91,7 @@ def add_generate_tab(models: Models) -> GenerateTab:
     example.click(handlers.fill, example, form, queue=False, **QUIET)
     # these happen in the browser alone
     stop.click(None, js=STOP_JS)
-    player.kept(None, takes, takes, js="(takes) => [window.genreGan.keep(takes)]")
     takes_view.edited(None, takes_view, takes, js=SAME_JS)
-    takes.change(None, takes, takes_view, js=SAME_JS)
     second, share, model = (settings[name] for name in ("second", "share", "model"))
     second.change(lambda name: gr.Slider(visible=name != ALONE), second, share, queue=False, **QUIET)
     model.input(handlers.show_genres, [model, genre, second], [genre, second, settings["tempo_bpm"], settings["key"]], **QUIET)

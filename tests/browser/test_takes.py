@@ -89,6 +89,30 @@ def test_tabs_keep_one_list_of_takes(open_page):
     assert steps.take_titles(page) == steps.take_titles(other) == ["Mine"]
 
 
+def test_takes_that_tabs_make_at_the_same_moment_are_all_kept(open_page):
+    page, other = open_page(), open_page()
+    for tab in (page, other):
+        tab.evaluate(
+            """() => {
+              const { postMessage } = BroadcastChannel.prototype;
+              BroadcastChannel.prototype.postMessage = function (message) {
+                (window.unsent ??= []).push(() => postMessage.call(this, message));
+              };
+            }"""
+        )
+        generate(tab)
+    for tab in (page, other):
+        tab.evaluate("window.unsent.splice(0).forEach((send) => send())")
+    titles = {title(page), title(other)}
+    for tab in (page, other):
+        wait_for_takes(tab, 2)
+        assert set(steps.take_titles(tab)) == titles
+        assert tab.evaluate("window.unsent.length") == 0  # what another tab said is not said again
+    page.reload()
+    wait_for_takes(page, 2)
+    assert set(steps.take_titles(page)) == titles
+
+
 def test_takes_are_kept_however_late_their_pictures_are_drawn(open_page):
     page = open_page()
     page.evaluate(
@@ -110,7 +134,8 @@ def test_new_takes_have_room_beside_a_list_of_starred_ones(open_page):
         """() => {
           const { take } = [...window.genreGan.clips.values()][0];
           const starred = Array.from({ length: 24 }, (_, i) => ({ ...take, id: `${i}`, query: `seed=${i}`, starred: true }));
-          new BroadcastChannel('genre-gan-takes').postMessage(JSON.stringify(starred)); // as from another tab
+          const message = { before: [take.id], takes: starred };
+          new BroadcastChannel('genre-gan-takes').postMessage(JSON.stringify(message)); // as from another tab
         }"""
     )
     wait_for_takes(page, 24)

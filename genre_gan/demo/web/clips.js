@@ -97,7 +97,7 @@ window.genreGan = (() => {
   }
 
   // The list of takes with those in front that are drawn and were not put there before.
-  function keep(takes) {
+  function withNew(takes) {
     const fresh = [...clips.values()].filter(({ take }) => take && isDrawn(take.id) && !seen.has(take.id) && !takes.some(({ query }) => query === take.query));
     const added = fresh.map(({ take }) => ({ ...take, picture: thumbnail(clips.get(take.id)) }));
     added.forEach(({ id }) => seen.add(id));
@@ -169,5 +169,5 @@ window.genreGan = (() => {
     note.textContent = isThere ? '' : 'There is no microphone here, or this page may not use it: upload a file instead.';
   });
 
-  return { clips, clock, events, isDrawn, keep, paint, receive, wavUrl };
+  return { clips, clock, events, isDrawn, paint, receive, wavUrl, withNew };
 })();

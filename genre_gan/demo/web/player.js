@@ -158,7 +158,7 @@ function report(music) {
 function keepTake(clip) {
   if (!clip.take || kept.has(clip.id) || !isDrawn(clip.id)) return;
   kept.add(clip.id);
-  trigger('kept');
+  window.genreGan.addTakes();
 }
 
 // what was asked before may still send its end

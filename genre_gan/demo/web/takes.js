@@ -1,7 +1,7 @@
 // The list of takes. The browser keeps it; the server gets recipes only when a take is played again, compared or downloaded.
 // @gr.render would draw it on the server, which would have to be asked again for every star, name and deletion.
-const { events } = window.genreGan;
-const others = new BroadcastChannel('genre-gan-takes'); // the page in other tabs: they keep the same list, and the last one wins
+const { events, withNew } = window.genreGan;
+const others = new BroadcastChannel('genre-gan-takes'); // the page in other tabs, which keep the same list
 const find = (selector) => element.querySelector(selector);
 let ticked = []; // ids, at most two
 let removed = null; // the last deleted take and its place
@@ -12,13 +12,19 @@ function set(takes) {
   trigger('edited');
   queueMicrotask(mark); // gradio draws just before
 }
-const tell = () => others.postMessage(JSON.stringify(props.value));
-others.onmessage = ({ data }) => data !== JSON.stringify(props.value) && set(JSON.parse(data));
 
 function change(takes) {
+  const before = props.value.map(({ id }) => id);
   set(takes);
-  tell();
+  others.postMessage(JSON.stringify({ before, takes }));
 }
+// The last one wins, but for takes that it has not heard of: those came here at the same moment.
+others.onmessage = ({ data }) => {
+  const { before, takes } = JSON.parse(data);
+  const known = [...before, ...takes.map(({ id }) => id)];
+  set([...props.value.filter(({ id }) => !known.includes(id)), ...takes]);
+};
+window.genreGan.addTakes = () => change(withNew(props.value));
 
 // Set what the template must not hold. Gradio would run a name with ${} in it, and fail at a backslash.
 function name(item, { title, facts }) {
@@ -42,10 +48,7 @@ function mark() {
   find('.removed').hidden = !removed;
   find('.removed span').textContent = removed ? `Deleted ${removed.take.title}.` : '';
 }
-watch('value', () => {
-  mark();
-  tell();
-});
+watch('value', mark);
 events.addEventListener('clip', mark);
 events.addEventListener('playing', () => setTimeout(mark));
 
