@@ -83,3 +83,15 @@ def test_what_was_asked_last_is_made_and_the_keyboard_asks(open_page):
     page.wait_for_function("window.genreGan.shown()?.title.startsWith('classical')")
     wait_until_made(page)
     assert title(page).startswith("classical")
+
+
+def test_keys_that_are_held_down_ask_once(open_page):
+    page, asked = open_page(), []
+    page.on("request", lambda request: asked.append(request) if request.url.endswith("/queue/join?") else None)
+    page.keyboard.down("Control")
+    for _ in range(4):  # as the keyboard repeats it
+        page.keyboard.down("Enter")
+    page.keyboard.up("Enter")
+    page.keyboard.up("Control")
+    wait_until_made(page)
+    assert len(asked) == 1 and page.locator("#takes li").count() == 1

@@ -125,7 +125,7 @@ window.genreGan = (() => {
   document.addEventListener('play', ({ target }) => target !== playing && playAlone(target), true);
 
   document.addEventListener('keydown', (event) => {
-    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) document.querySelector('#generate-button')?.click();
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey) && !event.repeat) document.querySelector('#generate-button')?.click();
   });
   // menus close when something else is pressed
   const closeMenus = (event) => {
