@@ -19,7 +19,7 @@ from genre_gan.models.musicnn import MusiCNNConfig
 from tests.conftest import synthesize, write_music_folder
 from training import linear_probe, probe_examples, train_lstm
 from training.degrade import degrade, play_in_a_room, talk_over, telephone
-from training.not_music import KINDS, make_not_music, recordings, variations
+from training.not_music import KINDS, make_not_music, recordings, speak, speech_program, variations
 from training.scores import expected_calibration_error, reliability, track_scores
 
 MUSICNN = FeatureConfig("musicnn", **MUSICNN_SETTINGS, segment_s=3.0)
@@ -232,6 +232,17 @@ def test_the_fit_is_where_the_loss_has_no_slope():
     assert found.grad.abs().max() < 1e-4
 
 
+def test_records_name_what_made_speech_and_its_absence_is_told(tmp_path, monkeypatch, capsys):
+    program = tmp_path / "espeak-ng"
+    program.write_text("#!/bin/sh\necho 'eSpeak NG text-to-speech: 1.51  Data at: /usr/share/espeak-ng-data'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert speech_program() == "eSpeak NG text-to-speech: 1.51" and len(speak(("hi", "it"), ("Good evening.",))) == 2
+    program.unlink()
+    assert speech_program() == "" and speak(("hi",), ("Good evening.",)) == []
+    assert "espeak-ng is not installed: made-up speech is left out" in capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory):
     """The preset on two genres, a third in the extra data, and two recordings of noise."""
@@ -259,6 +270,7 @@ def test_the_preset_judges_unheard_tracks_and_tells_music_from_what_is_none(ship
     scores = record["cross_validation"]
     assert scores["n_tracks"] == 12 and scores["balanced_track_accuracy"] > 0.8
     assert set(scores["named"]) == {"room", "extra other genres"} and record["extra_data"] == ["extra"]
+    assert record["made_up_speech"] == (speech_program() or "none")
     classifier = GenreClassifier.from_pretrained(shipped / "run" / "model")
     assert classifier.genres == ("blues", "metal") and classifier.model.config.sure_above > 0
     guess = classifier.classify(min((shipped / "music" / "metal").iterdir()))

@@ -32,7 +32,7 @@ from genre_gan.hub import push_model_folder
 from genre_gan.models.classifier import LinearProbe
 from training.arguments import data_names, launch_command
 from training.launch import is_main_process
-from training.not_music import recordings
+from training.not_music import recordings, speech_program
 from training.probe_examples import NOT_MUSIC, RATE_HZ, FrontEnd, Recording, learn_music, learn_not_music, stranger_folds
 from training.run_folder import check_run
 from training.scores import check_genres, expected_calibration_error
@@ -229,6 +229,7 @@ def describe(args: argparse.Namespace, store: FeatureStore, scores: dict) -> dic
         "command": launch_command(1),
         "data": data_names(args.data),
         "extra_data": data_names(args.extra_data),
+        "made_up_speech": speech_program() or "none",
         "tracks": len(store.tracks),
         "skipped": len(store.skipped),
         "tracks_per_genre": store.tracks.tracks_per_genre,

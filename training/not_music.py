@@ -119,10 +119,17 @@ KINDS = {
 }  # fmt: skip
 
 
+def speech_program() -> str:
+    """What makes speech, and its version, for records; empty where espeak-ng is not installed."""
+    if shutil.which("espeak-ng") is None:
+        return ""
+    return subprocess.run(["espeak-ng", "--version"], capture_output=True, check=True, text=True).stdout.partition("  ")[0]
+
+
 def speak(voices: Sequence[str], sentences: Sequence[str]) -> list[bytes]:
     """Each sentence by each voice of espeak-ng, as wav files; none where that program is missing."""
-    if shutil.which("espeak-ng") is None:
-        print("espeak-ng is not installed: made-up speech is left out", flush=True)
+    if not speech_program():
+        print("espeak-ng is not installed: made-up speech is left out, so weights and figures are not the project's", flush=True)
         return []
     commands = (["espeak-ng", "-v", voice, "--stdout", text] for voice in voices for text in sentences)
     return [subprocess.run(command, capture_output=True, check=True).stdout for command in commands]
