@@ -44,13 +44,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--model", metavar="NAME", help="mel, fcn, cnn, a folder or a Hub id (default: mel)")
     generate.set_defaults(run=run_generate)
     classify = commands.add_parser("classify", help="name the genre of sound files")
-    classify.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a sound file, or a folder of them")
+    classify.add_argument("files", nargs="+", type=named_path, metavar="FILE", help="a sound file, or a folder of them")
     output = classify.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print a list of objects, with the genre over time")
     output.add_argument("--csv", action="store_true", help="print a table with the probability of every genre")
     classify.add_argument("--model", metavar="NAME", help="a folder or a Hub id (default: the weights in the package)")
     classify.set_defaults(run=run_classify)
     return parser.parse_args(argv)
+
+
+def named_path(text: str) -> Path:
+    """An argparse type. An empty name, such as that of a shell's variable that is not set, would be this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a file or a folder, got an empty name")
+    return Path(text)
 
 
 def parse_blend(texts: Sequence[str]) -> dict[str, float]:
@@ -152,7 +159,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # else one name that a console cannot show would end all answers
         sys.stdout.reconfigure(encoding="utf-8" if getattr(args, "csv", False) else None, errors="backslashreplace")
     try:
-        return args.run(args)
+        status = args.run(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever reads the answers has heard enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter's own flush fails
+        return 1
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

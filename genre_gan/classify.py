@@ -132,7 +132,12 @@ class GenreClassifier:
 
         Yields:
             For each source in order its `Guess`, or the `AudioError` or `OSError` that `classify` would raise.
+
+        Raises:
+            ValueError: one name or the bytes of one file, in place of several sources.
         """
+        if isinstance(sources, (str, bytes, os.PathLike)):
+            raise ValueError(f"sources must be several, such as a list of names, got {sources!r:.80}: use classify for one")
         n_threads = torch.get_num_threads()
         waiting: deque[tuple[AudioSource, Future]] = deque()
 

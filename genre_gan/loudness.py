@@ -42,8 +42,9 @@ class Leveler:
 
     The gain is found from the first 1.2 s. Every later segment of 0.4 s keeps it, unless the loudness from the beginning on
     would leave the target by more than `TOLERANCE_DB`: then it moves just as far as needed. So whatever length is cut from the
-    beginning has the target's loudness, a longer sound begins as a shorter one does, and the longer it lasts, the freer are
-    its dynamics. How the sound is cut into parts makes no difference.
+    beginning has the target's loudness, but for a few cuts of less than 2 s, of which the gain may have been found from more than
+    is left. A longer sound begins as a shorter one does, and the longer it lasts, the freer are its dynamics. How the sound is
+    cut into parts makes no difference.
     """
 
     def __init__(self, sample_rate_hz: int):

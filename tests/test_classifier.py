@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,6 +128,9 @@ def test_what_is_wrong_in_the_list_of_sounds_is_not_hidden():
 
     with pytest.raises(RuntimeError, match="the list broke off"):
         list(tiny_probe().classify_many(sources()))
+    for one in ("song.mp3", Path("song.mp3"), b"ID3"):  # of which the letters are no sounds
+        with pytest.raises(ValueError, match="sources must be several, such as a list of names, got "):
+            next(tiny_probe().classify_many(one))
 
 
 def test_silence_is_no_genre_and_silent_parts_do_not_count():

@@ -55,6 +55,22 @@ def test_generate_writes_what_was_asked_and_names_its_seed(generator, tmp_path, 
     assert np.array_equal(soundfile.read(path)[0], soundfile.read(again)[0])
 
 
+def test_an_empty_name_is_not_this_folder(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["classify", ""])
+    assert "must be a file or a folder, got an empty name" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="of pipes as POSIX has them")
+def test_who_reads_the_answers_may_go_when_it_has_heard_enough(classifier, songs):
+    command = [sys.executable, "-m", "genre_gan", "classify", str(songs), "--json", "--model", classifier]
+    reads, writes = os.pipe()
+    os.close(reads)
+    run = subprocess.run(command, cwd=ROOT, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writes)
+    assert (run.returncode, run.stderr) == (1, "")
+
+
 def test_odd_names_cannot_steer_a_terminal_and_what_computers_leave_is_no_song(classifier, songs, capsysbinary):
     sound = (songs / "a.wav").read_bytes()
     odd = ["x\x1b[2J.wav", "y\nb.wav", *["\udcff.wav"] * (os.name == "posix")]
