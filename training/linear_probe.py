@@ -25,7 +25,6 @@ from genre_gan.classify import pool_slices
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
 from genre_gan.data.splits import N_FOLDS, artist_folds
-from genre_gan.evaluation.metrics import mean_over_groups
 from genre_gan.features import FeatureConfig
 from genre_gan.files import write_bytes
 from genre_gan.hub import push_model_folder
@@ -35,7 +34,7 @@ from training.launch import is_main_process
 from training.not_music import recordings, speech_program
 from training.probe_examples import NOT_MUSIC, RATE_HZ, FrontEnd, Recording, learn_music, learn_not_music, stranger_folds
 from training.run_folder import check_run
-from training.scores import check_genres, expected_calibration_error
+from training.scores import balanced_accuracy, check_genres, expected_calibration_error
 
 L2 = 0.03  # weight of the squared coefficients beside the mean cross-entropy
 EXTRA_SHARE = 0.15  # of a genre's weight, for what --extra-data has of it
@@ -152,11 +151,12 @@ def score(music: Sequence[Answer], others: Sequence[Answer]) -> dict:
     collections = np.array([item.recording.collection for item in music])
     of_collections = [(c, collections == c) for c in np.unique(collections)]
     genres = among_genres(probabilities)
-    hits = genres.argmax(1) == truth
+    guesses = genres.argmax(1)
+    hits = guesses == truth
     return {
-        "balanced_track_accuracy": mean_over_groups(hits, truth),
+        "balanced_track_accuracy": balanced_accuracy(truth, guesses),
         "track_accuracy": float(hits.mean()),
-        "by_collection": {str(c): mean_over_groups(hits[mine], truth[mine]) for c, mine in of_collections},
+        "by_collection": {str(c): balanced_accuracy(truth[mine], guesses[mine]) for c, mine in of_collections},
         "expected_calibration_error": expected_calibration_error(genres, truth),
         "answered": float(is_sure.mean()),
         "accuracy_where_answered": float(hits[is_sure].mean()),

@@ -7,7 +7,6 @@ import numpy as np
 from genre_gan.classify import pool_slices
 from genre_gan.data.cache import Segments
 from genre_gan.data.sources import DataError
-from genre_gan.evaluation.metrics import mean_over_groups
 
 
 def check_genres(genres: tuple[str, ...]) -> None:
@@ -40,11 +39,18 @@ def track_scores(
         "loss": float(-np.log(probabilities[np.arange(len(segments)), of_slices] + 1e-9).mean()),
         "segment_accuracy": float((probabilities.argmax(1) == of_slices).mean()),
         "track_accuracy": float((named == genre_ids).mean()),
-        "balanced_track_accuracy": mean_over_groups(named == genre_ids, genre_ids),
+        "balanced_track_accuracy": balanced_accuracy(genre_ids, named),
         "n_segments": len(segments),
         "n_tracks": len(tracks),
     }
     return scores, confusion
+
+
+def balanced_accuracy(genre_ids: np.ndarray, guesses: np.ndarray) -> float:
+    """The mean over the genres that there are of the share of right guesses; both arguments are ids [shape=(n,)]."""
+    from sklearn.metrics import recall_score
+
+    return float(recall_score(genre_ids, guesses, labels=np.unique(genre_ids), average="macro"))
 
 
 def expected_calibration_error(probabilities: np.ndarray, genre_ids: np.ndarray, n_bins: int = 10) -> float:
