@@ -15,13 +15,13 @@ from torch import Tensor
 
 from genre_gan.genres import genre_weights
 from genre_gan.models.codec import Codec
-from genre_gan.models.generator import MAX_TEMPO_BPM, MIN_TEMPO_BPM, N_TURNED, Pulse, SpectralGenerator
+from genre_gan.models.generator import MAX_TEMPO_BPM, MIN_TEMPO_BPM, N_COLOURS, N_TURNED, Pulse, SpectralGenerator
 from genre_gan.pretrained import ModelError
 from genre_gan.recipe import BEATS_PER_BAR, KEYS, Recipe
 
 _FIRST_FRAMES, _MORE_FRAMES = 16, 96  # latent frames made at a time: 1.5 s, so that playing starts at once, then 8.9 s
 _N_STYLES = 256  # from which the mean style of a genre is taken
-_TRUNCATION = 0.6  # of the size that styles had in training (after Brock et al. 2018, section 3.1)
+TRUNCATION = 0.6  # of the size that styles had in training (after Brock et al. 2018, section 3.1)
 
 
 @dataclass
@@ -106,7 +106,8 @@ class SpectralModel:
         config = self.generator.config
         first = _FIRST_FRAMES + config.stride * math.ceil(self.codec.margin / config.stride)
         n_whole = first + max(0, math.ceil((n_frames - first) / _MORE_FRAMES)) * _MORE_FRAMES
-        mapped = self._map_style(recipe)
+        mapped, weights = self._map_style(recipe), self._weights(recipe)
+        colour = TRUNCATION * recipe.variation * torch.from_numpy(recipe.noise(0, 1).draw(N_COLOURS))[None].to(self.device)
         pulse = Pulse(self._tempo_bpm(recipe), BEATS_PER_BAR * self._uniform(recipe, 2))
         whole = config.spans(0, n_whole)
         grid = [
@@ -120,7 +121,8 @@ class SpectralModel:
         for start, stop in pairwise([0, *range(first, n_whole + 1, _MORE_FRAMES)]):
             spans = zip(grid, whole, config.spans(start, stop), strict=True)
             part = [values[:, low - begin : high - begin].to(self.device) for values, (begin, _), (low, high) in spans]
-            yield self.generator.synthesize(part, bars, mapped, pulse, start)[..., : n_frames - start]
+            latents = self.generator.synthesize(part, bars, mapped, pulse, start)[..., : n_frames - start]
+            yield self.generator.calibrate(latents, weights, colour)
 
     def _genre_weights(self, recipe: Recipe) -> Tensor:
         return torch.tensor([genre_weights(recipe.genre, self.genres)], device=self.device)
@@ -143,12 +145,12 @@ class SpectralModel:
         else:
             key = self.generator.draw_key(weights, self._uniform(_origin(recipe), 3))
         style_dim = self.generator.config.style_dim
-        own = _TRUNCATION * torch.from_numpy(recipe.noise(0).draw(style_dim))[None].to(self.device)
+        own = TRUNCATION * torch.from_numpy(recipe.noise(0).draw(style_dim))[None].to(self.device)
         own = self.generator.map_style(own, weights, key)
         if recipe.variation == 1.0:
             return own
         rng = np.random.default_rng(0)
-        many = torch.from_numpy(rng.normal(0.0, _TRUNCATION, (_N_STYLES, style_dim)).astype(np.float32)).to(self.device)
+        many = torch.from_numpy(rng.normal(0.0, TRUNCATION, (_N_STYLES, style_dim)).astype(np.float32)).to(self.device)
         uniform = torch.from_numpy(rng.random((_N_STYLES, len(self.genres)), np.float32)).to(self.device)
         labels = self.generator.draw_labels(self._genre_weights(recipe).expand(_N_STYLES, -1), uniform)
         mean = self.generator.map_style(many, labels, key.expand(_N_STYLES)).mean(0, keepdim=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from torch.nn import functional as F
 
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.latents import LatentStore
@@ -13,10 +14,14 @@ from genre_gan.data.sources import load_tracks
 from genre_gan.features import FeatureConfig
 from genre_gan.hub import packaged_weights
 from genre_gan.models.codec import Codec, CodecConfig
-from genre_gan.models.generator import N_KEYS, SpectralGANConfig, SpectralGenerator
+from genre_gan.models.generator import N_COLOURS, N_KEYS, SpectralGANConfig, SpectralGenerator
 from genre_gan.models.musicnn import MusiCNN
 from genre_gan.models.projected import MusiCNNOfLatents, _overlap
+from genre_gan.recipe import Recipe
+from genre_gan.spectral import SpectralModel
 from tests.conftest import SAMPLE_RATE_HZ, synthesize
+from tests.test_models import tiny_spectral_model
+from training import calibration
 from training.clusters import CROP_FRAMES, find_clusters
 from training.paired_crops import PairedCrops
 from training.spectral_fit import read_beginning, remember_music
@@ -124,3 +129,45 @@ def test_a_generator_without_clusters_begins_all_of_a_genres_clusters(tmp_path):
     with pytest.raises(ValueError, match=r"n_clusters 3 there, 2 here"):
         divided.save_pretrained(tmp_path)
         read_beginning(tmp_path, SpectralGANConfig(genres=("blues", "jazz"), widths=(8, 8, 8, 8), n_clusters=2))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bounds", [(0.6, 1.8), (1e-3, 1e3)])
+def test_music_moves_and_differs_as_that_of_its_label_when_it_is_calibrated(latents, listener, monkeypatch, bounds):
+    monkeypatch.setattr(calibration, "MIN_GAIN", bounds[0])
+    monkeypatch.setattr(calibration, "MAX_GAIN", bounds[1])
+    torch.manual_seed(0)
+    generator = SpectralGenerator(SpectralGANConfig(genres=("blues", "jazz"), widths=(8, 8, 8, 8), n_clusters=3)).eval()
+    source = PairedCrops(latents, find_clusters(latents, listener, 3, seed=0), 3, LENGTHS, n_rows=8, seed=0)
+    plain = calibration._generate(generator, listener.codec, 1, LENGTHS[0])
+    weights, colour = torch.eye(6)[1].expand(len(plain), -1), torch.randn(len(plain), N_COLOURS)
+    assert torch.equal(generator.calibrate(plain, weights, colour), plain)  # nothing happens before
+    calibration.calibrate(SpectralModel(generator, listener.codec), source)
+    made = generator.calibrate(plain, weights, torch.zeros_like(colour))
+    torch.testing.assert_close(made.mean((0, 3)), plain.mean((0, 3)), atol=1e-3, rtol=0)
+    real = source.crops(1, LENGTHS[0], len(plain)).unflatten(2, (32, 32)).permute(0, 2, 3, 1)
+    wanted, before, after = (clips.std(3).mean(0) for clips in (real, plain, made))
+    assert (after - wanted).abs().mean() < (before - wanted).abs().mean()
+    gain = after / before
+    assert gain.min() > 0.99 * bounds[0] and gain.max() < 1.01 * bounds[1]
+    audible = (before > 0.1) & (wanted > 0.1) & (gain > 1.01 * bounds[0]) & (gain < 0.99 * bounds[1])
+    assert audible.any() and ((after - wanted) / wanted)[audible].abs().max() < 0.2
+
+    coloured = generator.calibrate(plain, weights, colour)
+    torch.testing.assert_close(coloured[:, 1:], made[:, 1:])
+    torch.testing.assert_close((coloured - made).std(3), torch.zeros(len(plain), 32, 32), atol=1e-4, rtol=0)  # alike all along
+    direction = F.normalize(generator.colours[1, :, -1], dim=0)
+    of_real, of_made, of_coloured = ((clips.mean(3)[:, 0] @ direction).var() for clips in (real, made, coloured))
+    assert of_made < 0.8 * of_real and abs(of_coloured / of_real - 1.0) < 0.4
+
+
+@torch.no_grad()
+def test_clips_have_colours_of_their_own_unless_they_do_not_vary():
+    model = tiny_spectral_model()
+    recipes = [Recipe({"blues": 1.0}, seed, 2.0, variation=variation, model="mel") for seed, variation in ((1, 0.0), (1, 1.0))]
+    coloured = [torch.cat(list(model.latents(recipe, 32)), 3) for recipe in recipes]
+    model.generator.colours.zero_()
+    plain = [torch.cat(list(model.latents(recipe, 32)), 3) for recipe in recipes]
+    assert torch.equal(coloured[0], plain[0]) and torch.equal(coloured[1][:, 1:], plain[1][:, 1:])
+    added = (coloured[1] - plain[1])[:, 0]
+    assert added.abs().max() > 0.1 and torch.allclose(added, added[..., :1], atol=1e-5)

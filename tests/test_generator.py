@@ -9,6 +9,7 @@ import torch
 
 from genre_gan.features import FeatureConfig
 from genre_gan.models.codec import Codec, CodecConfig
+from genre_gan.models.discriminator import LatentDiscriminator
 from genre_gan.models.generator import (
     CYCLE_BEATS,
     MAX_TEMPO_BPM,
@@ -16,7 +17,6 @@ from genre_gan.models.generator import (
     N_QUANTILES,
     N_TURNED,
     ClipNoise,
-    LatentDiscriminator,
     Pulse,
     SpectralGANConfig,
     SpectralGenerator,

@@ -28,7 +28,11 @@ def tiny_spectral_model() -> SpectralModel:
     config = SpectralGANConfig(
         ("blues", "metal"), codec.config.n_coefficients, codec.config.n_rows, widths=(8, 8, 8, 6), style_dim=4, noise_dim=2
     )
-    return SpectralModel(SpectralGenerator(config).eval(), codec)
+    generator = SpectralGenerator(config).eval()
+    generator.gain.uniform_(0.8, 1.5)  # as if calibrated
+    generator.centre.normal_(0.0, 0.3)
+    generator.colours.normal_(0.0, 0.3)
+    return SpectralModel(generator, codec)
 
 
 @pytest.mark.parametrize("pooling", ["last", "attention"])

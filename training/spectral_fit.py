@@ -21,7 +21,7 @@ from genre_gan.models.musicnn import MusiCNN
 from genre_gan.models.projected import MusiCNNOfLatents
 from training.paired_crops import PairedCrops
 
-OF_LABELS = ("genre_embedding.weight", "tempo_quantiles_bpm", "key_shares")  # a row for each
+OF_LABELS = ("genre_embedding.weight", "tempo_quantiles_bpm", "key_shares", "gain", "centre", "colours")  # a row for each
 
 
 def generator_config(genres: tuple[str, ...], widths: Sequence[int], n_clusters: int, codec: Codec) -> SpectralGANConfig:

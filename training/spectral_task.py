@@ -25,11 +25,11 @@ from torch.nn import functional as F
 from genre_gan.data.latents import LatentStore
 from genre_gan.generate import GenreGenerator
 from genre_gan.models.codec import CENTRE_DB, FLOOR_DB, UNIT_DB, Codec
+from genre_gan.models.discriminator import LatentDiscriminator
 from genre_gan.models.generator import (
     N_TURNED,
     UNKNOWN_KEY,
     ClipNoise,
-    LatentDiscriminator,
     Pulse,
     SpectralGANConfig,
     SpectralGenerator,
@@ -47,10 +47,10 @@ from training.trainer import Task, Trainer
 SEMITONES = (-2, -1, 0, 1, 2)
 D_ALONE_STEPS = 50
 PENALTY_EVERY = 8
-EMA_DECAY = 0.998
+EMA_DECAY, EMA_ORDER = 0.9998, 3.0  # over thousands of steps: a mean of averages over hundreds was better than each of them
 FALLING_SHARE = 0.4  # of the steps, the last ones, in which the learning rates fall to nothing
-STATISTICS_WEIGHT = 2.0
-ENERGY_WEIGHT = 4.0
+STATISTICS_WEIGHT = 4.0
+ENERGY_WEIGHT = 16.0
 DEPTH_WEIGHT = 1.0  # of what lies below the codec's floor
 SAME_GENRE = 0.25  # of the labels that music is wrong as
 SLOW_FRAMES = 8  # whose averages tell how the music moves slowly
@@ -98,7 +98,7 @@ class SpectralGANTask(Task):
         heard = self.listener(self._grid(example).to(trainer.device))
         projected = ProjectedDiscriminator([layer.shape[1] for layer in heard], self.config.n_labels).to(trainer.device)
         projected.standardize(heard)
-        self.average = trainer.average(generator, EMA_DECAY)
+        self.average = trainer.average(generator, EMA_DECAY, EMA_ORDER)
         self.trained = SpectralModel(cast(SpectralGenerator, self.average.module), codec)
         prepared = trainer.prepare(
             generator,
@@ -106,7 +106,7 @@ class SpectralGANTask(Task):
             projected,
             torch.optim.Adam(_groups(generator, args.learning_rate), args.learning_rate, betas=(0.0, 0.99), fused=True),
             torch.optim.Adam(discriminator.parameters(), 2.0 * args.learning_rate, betas=(0.0, 0.99), fused=True),
-            torch.optim.Adam(projected.parameters(), 0.4 * args.learning_rate, betas=(0.0, 0.99), fused=True),
+            torch.optim.Adam(projected.parameters(), 1.5 * args.learning_rate, betas=(0.0, 0.99), fused=True),
         )
         self.generator, self.discriminator, self.projected, self.optimizer_g, self.optimizer_d, self.optimizer_p = prepared
         self.of_short, self.of_slow = self._measure_real()

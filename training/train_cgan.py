@@ -46,6 +46,7 @@ from genre_gan.models.projected import MusiCNNOfLatents
 from genre_gan.models.waveform import ACTIVATIONS, MODELS
 from training.arguments import add_common_arguments, positive_float, positive_int, run_script
 from training.batches import Loader, Slices, StreamLoader, load_features
+from training.calibration import calibrate
 from training.clusters import find_clusters
 from training.launch import check_precision, is_main_process, n_processes
 from training.spectral_fit import fit_codec, fitted_listener, generator_config, read_beginning
@@ -55,7 +56,7 @@ from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask
 
 BATCH_SIZES = {"mel": 16, "fcn": 64, "cnn": 64}
 DEFAULTS: dict[str, dict[str, float | str]] = {  # of the other options whose best value depends on the model
-    "mel": {"learning_rate": 1e-3, "split": "track"},
+    "mel": {"learning_rate": 5e-4, "split": "track"},
     "fcn": {"learning_rate": 2e-4},
     "cnn": {"learning_rate": 2e-4},
 }
@@ -67,11 +68,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_common_arguments(parser, epochs=500, batch_size=batch_size, split="track for mel, else none")
     model = parser.add_argument_group("model")
     model.add_argument("--model", choices=("mel", *MODELS), default="mel", help="(default: %(default)s)")
-    model.add_argument("--learning-rate", type=positive_float, help="(default: 0.001 for mel, else 0.0002)")
+    model.add_argument("--learning-rate", type=positive_float, help="(default: 0.0005 for mel, else 0.0002)")
     mel = parser.add_argument_group("mel alone")
     mel.add_argument("--widths", type=positive_int, nargs=4, default=[256, 256, 160, 96], metavar="N",
                      help="channels of G's levels, from the coarsest (default: 256 256 160 96)")
-    mel.add_argument("--clusters", type=positive_int, default=1, metavar="N",
+    mel.add_argument("--clusters", type=positive_int, default=4, metavar="N",
                      help="of the music of each genre, which are told apart (default: %(default)s)")
     mel.add_argument("--crop-frames", type=positive_int, nargs=2, default=[80, 24], metavar="N",
                      help="of the crops for D on latents and the projected D, multiples of 8, 10.8 a second (default: 80 24)")
@@ -163,6 +164,7 @@ def train_spectral(args: argparse.Namespace) -> None:
     trainer.say(split.summary())
     task = SpectralGANTask(trainer, latents, listener, clusters)
     trainer.fit(task)
+    calibrate(task.trained, task.source)
     task.trained.generator.training_record = trainer.record(task.loader, store, split)
     trainer.finish(task.trained.save_pretrained)
 

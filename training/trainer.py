@@ -94,14 +94,15 @@ class Trainer:
         if self.is_main:
             tqdm.write(message)
 
-    def average(self, model: nn.Module, decay: float) -> AveragedModel:
+    def average(self, model: nn.Module, decay: float, order: float = 9.0) -> AveragedModel:
         """An exponential moving average of a model's weights, on this device and in the checkpoints.
 
-        It follows the weights behind each step; the first steps count for more.
+        It follows the weights behind each step, as a mean over about the last one of `order` parts of all steps until the decay
+        forgets sooner (Shamir & Zhang, "Stochastic gradient descent for non-smooth optimization", 2013).
         """
 
         def update(averages: Any, values: Any, n_averaged: Any) -> None:  # two lists of tensors, and a tensor
-            share = 1.0 - ((1.0 + n_averaged) / (10.0 + n_averaged)).clamp_max(decay)
+            share = 1.0 - ((1.0 + n_averaged) / (1.0 + order + n_averaged)).clamp_max(decay)
             torch._foreach_lerp_(averages, values, share)
 
         averaged = AveragedModel(model, self.device, multi_avg_fn=update).eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""The spectral generator: a two-dimensional style-based GAN on the codec's latent grid, and its discriminator of latents.
+"""The spectral generator: a two-dimensional style-based GAN on the codec's latent grid.
 
 After StyleGAN2 (Karras et al. 2020) as applied to mel spectrograms of loops (Hung et al., "A benchmarking initiative for
 audio-domain music generation using the FreeSound Loop Dataset", ISMIR 2021). Time has no borders here: every layer is a
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -24,17 +23,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genre_gan.genres import GENRES
-from genre_gan.models.layers import GAIN, EqualConv2d, EqualLinear, RowMixer, StyleConv2d, group_deviation
+from genre_gan.models.layers import GAIN, EqualConv2d, EqualLinear, RowMixer, StyleConv2d
 from genre_gan.pretrained import PretrainedModel
 from genre_gan.recipe import BEATS_PER_BAR
 
 CYCLE_BEATS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # lengths of the cycles whose phases G is told
 N_TURNED = 2  # so many of the longest cycles begin anew in each bar, at random
-HEARD_CYCLES = (0.5, 1.0)  # and D: a beat tracker knows no bars
 MIN_TEMPO_BPM, MAX_TEMPO_BPM = 60.0, 180.0
 N_KEYS = 24  # twelve major, then twelve minor, each from C upwards
 UNKNOWN_KEY = N_KEYS
 N_QUANTILES = 17
+N_COLOURS = 4  # directions in which the spectra of clips of one label differ
 
 
 @dataclass(frozen=True)
@@ -182,8 +181,10 @@ class SpectralGenerator(PretrainedModel):
     "Diverse image generation via self-conditioned GANs", 2020).
 
     It also remembers what music it learned from: `cluster_shares` Tensor[n_genres x n_clusters] where there are several, and for
-    each label tempos, `tempo_quantiles_bpm` Tensor[n_labels x 17], from the slowest to the fastest, and keys, `key_shares`
-    Tensor[n_labels x 25].
+    each label tempos, `tempo_quantiles_bpm` Tensor[n_labels x 17], from the slowest to the fastest, keys, `key_shares`
+    Tensor[n_labels x 25]. And how much more music moves than what is generated, `gain` Tensor[n_labels x C x R], which
+    stretches latents about `centre` Tensor[n_labels x C x R], and how much more its spectrum differs from clip to clip, in a few
+    directions, `colours` Tensor[n_labels x R x N_COLOURS].
     """
 
     config_class = SpectralGANConfig
@@ -191,6 +192,9 @@ class SpectralGenerator(PretrainedModel):
     cluster_shares: Tensor
     tempo_quantiles_bpm: Tensor
     key_shares: Tensor
+    gain: Tensor
+    centre: Tensor
+    colours: Tensor
 
     def __init__(self, config: SpectralGANConfig):
         super().__init__(config)
@@ -203,6 +207,9 @@ class SpectralGenerator(PretrainedModel):
             self.register_buffer("cluster_shares", torch.full((len(config.genres), config.n_clusters), 1.0 / config.n_clusters))
         self.register_buffer("tempo_quantiles_bpm", torch.full((n_labels, N_QUANTILES), 120.0))
         self.register_buffer("key_shares", torch.full((n_labels, N_KEYS + 1), 1.0 / (N_KEYS + 1)))
+        self.register_buffer("gain", torch.ones(n_labels, config.n_coefficients, config.n_rows))
+        self.register_buffer("centre", torch.zeros(n_labels, config.n_coefficients, config.n_rows))
+        self.register_buffer("colours", torch.zeros(n_labels, config.n_rows, N_COLOURS))
         self.output = StyleConv2d(config.widths[-1], config.n_coefficients, 2 * dim, (1, 1), demodulate=False)
 
     def draw_labels(self, genre_weights: Tensor, uniform: Tensor) -> Tensor:
@@ -252,6 +259,16 @@ class SpectralGenerator(PretrainedModel):
             before = first + self.config.n_layers * (self.config.kernel_frames(level) // 2)
         return self.output(x, mapped)
 
+    def calibrate(self, latents: Tensor, weights: Tensor, colour: Tensor) -> Tensor:
+        """Latents Tensor[B x C x R x T] that move and differ as music of their labels does.
+
+        For weights Tensor[B x n_labels] and normally distributed numbers Tensor[B x N_COLOURS], which are those of a clip.
+        """
+        gain, centre = (torch.einsum("bl,lcr->bcr", weights, values)[..., None] for values in (self.gain, self.centre))
+        moved = torch.lerp(centre, latents, gain)
+        offset = torch.einsum("bl,lrk,bk->br", weights, self.colours, colour)[:, None, :, None]
+        return torch.cat([moved[:, :1] + offset, moved[:, 1:]], 1)  # the first coefficient is the mean of a block
+
 
 class _Level(nn.Module):
     """One resolution of the generator."""
@@ -283,54 +300,3 @@ class _Level(nn.Module):
             if number == 0:
                 x = self.mixer(x)
         return x
-
-
-class LatentDiscriminator(nn.Module):
-    """Latents, the label, the key and the pulse to one logit for each stretch of about six frames."""
-
-    def __init__(self, config: SpectralGANConfig, widths: tuple[int, ...] = (64, 96, 160, 256)):
-        super().__init__()
-        self.config = config
-        self.enter = EqualConv2d(config.n_coefficients, widths[0], (1, 1), GAIN)
-        self.rows = nn.Parameter(torch.zeros(widths[0], config.n_rows))
-        self.beat = EqualLinear(2 * len(HEARD_CYCLES), widths[0])
-        self.mixer = RowMixer(widths[0], config.n_rows)
-        self.stages = nn.ModuleList([_DownStage(*pair) for pair in pairwise(widths)])
-        n_rows = config.n_rows >> (len(widths) - 1)
-        self.gather = EqualConv2d((widths[-1] + 1) * n_rows, widths[-1], (1, 3), GAIN)
-        self.output = EqualLinear(widths[-1], 1)
-        self.label_embedding = nn.Embedding(config.n_labels, widths[-1])
-        self.key_embedding = nn.Embedding(N_KEYS + 1, widths[-1])
-        nn.init.zeros_(self.label_embedding.weight)
-        nn.init.zeros_(self.key_embedding.weight)
-
-    def forward(self, latents: Tensor, label_ids: Tensor, key_ids: Tensor, pulse: Pulse) -> Tensor:
-        """Logits Tensor[B x T/8] of latents Tensor[B x C x R x T]."""
-        x = self.enter(latents.contiguous(memory_format=torch.channels_last))
-        phases = pulse.phases(HEARD_CYCLES, 0, latents.shape[3], self.config.latent_rate_hz)
-        beat = self.beat(phases.transpose(1, 2)).transpose(1, 2)[:, :, None]  # (B, C, 1, T)
-        x = x + (self.rows[:, :, None] + beat).to(x.dtype)
-        x = self.mixer(F.leaky_relu(x, 0.2))
-        for stage in self.stages:
-            x = stage(x)
-        spread = group_deviation(x).mean((1, 2, 3), keepdim=True).expand(-1, 1, *x.shape[2:])
-        x = torch.cat([x, spread], 1).flatten(1, 2)[:, :, None]  # (B, (C + 1) * R, 1, T)
-        features = F.leaky_relu(self.gather(x), 0.2)[:, :, 0].transpose(1, 2).float()  # (B, T, C)
-        wanted = self.label_embedding(label_ids) + self.key_embedding(key_ids)
-        projection = (wanted[:, None] * features).sum(2) / math.sqrt(features.shape[2])
-        return self.output(features)[..., 0] + projection
-
-
-class _DownStage(nn.Module):
-    """Two convolutions that halve rows and frames, beside a straight way."""
-
-    def __init__(self, n_in: int, n_out: int):
-        super().__init__()
-        self.first = EqualConv2d(n_in, n_in, (3, 3), GAIN)
-        self.second = EqualConv2d(n_in, n_out, (3, 3), GAIN)
-        self.skip = EqualConv2d(n_in, n_out, (1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.leaky_relu(self.first(x), 0.2)
-        y = F.leaky_relu(self.second(F.avg_pool2d(y, 2)), 0.2)
-        return (y + self.skip(F.avg_pool2d(x, 2))) / math.sqrt(2.0)

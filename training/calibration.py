@@ -1,0 +1,59 @@
+"""What is set when the spectral GAN has learned: how much its music moves, and how much its clips differ.
+
+An average of weights plays more evenly than the weights of any one step, as the details in which they differ cancel. So the
+deviation over time of each coefficient in each row is measured once more and brought to what real music has, and what the spectra
+of clips differ too little is added. For the same reason averaged networks measure the statistics of batch normalisation anew
+(Izmailov et al., "Averaging weights leads to wider optima and better generalization", 2018, section 3.2).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from genre_gan.models.codec import Codec
+from genre_gan.models.generator import N_COLOURS, N_TURNED, ClipNoise, Pulse, SpectralGenerator
+from genre_gan.recipe import BEATS_PER_BAR
+from genre_gan.spectral import TRUNCATION, SpectralModel
+from training.paired_crops import PairedCrops
+from training.spectral_task import floored
+
+N_CLIPS = 64  # of each label, generated and real
+MIN_DEVIATION = 0.02  # of latents, which are of about unit size; less is silence
+MIN_GAIN, MAX_GAIN = 0.6, 1.8
+
+
+@torch.inference_mode()
+def calibrate(model: SpectralModel, source: PairedCrops) -> None:
+    """Set `gain`, `centre` and `colours` of the generator from its own clips and from real crops of each label."""
+    generator, n_frames = model.generator, source.lengths[0]
+    for label in range(generator.config.n_labels):
+        crops = source.crops(label, n_frames, N_CLIPS).to(model.device)
+        real = crops.unflatten(2, (generator.config.n_coefficients, -1)).permute(0, 2, 3, 1)
+        made = _generate(generator, model.codec, label, n_frames)
+        gain = (real.std(3).mean(0) + MIN_DEVIATION) / (made.std(3).mean(0) + MIN_DEVIATION)
+        generator.gain[label] = gain = gain.clamp(MIN_GAIN, MAX_GAIN)
+        generator.centre[label] = made.mean((0, 3))
+        lacking = torch.cov(real.mean(3)[:, 0].T) - torch.cov((gain * made.mean(3))[:, 0].T)
+        variances, directions = torch.linalg.eigh(lacking)
+        generator.colours[label] = (directions * variances.clamp_min(0.0).sqrt())[:, -N_COLOURS:]
+
+
+def _generate(generator: SpectralGenerator, codec: Codec, label: int, n_frames: int) -> Tensor:
+    """Latents Tensor[N_CLIPS x C x R x T] of a label, as the codec's floor leaves them."""
+    config, rng = generator.config, torch.Generator().manual_seed(label)
+    device = codec.mean.device
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(N_CLIPS, *shape, generator=rng).to(device)
+
+    def uniform() -> Tensor:
+        return torch.rand(N_CLIPS, generator=rng).to(device)
+
+    weights = F.one_hot(torch.full((N_CLIPS,), label, device=device), config.n_labels).float()
+    spans = enumerate(config.spans(0, n_frames))
+    grid = [normal(last - first, config.level_rows(level), config.noise_dim) for level, (first, last) in spans]
+    noise = ClipNoise(TRUNCATION * normal(config.style_dim), normal(config.n_bars(n_frames), N_TURNED, 2), grid)
+    pulse = Pulse(generator.draw_tempo_bpm(weights, uniform()), BEATS_PER_BAR * uniform())
+    return floored(codec, generator(noise, weights, generator.draw_key(weights, uniform()), pulse))[0]
