@@ -264,10 +264,10 @@ class SpectralGenerator(PretrainedModel):
 
         For weights Tensor[B x n_labels] and normally distributed numbers Tensor[B x N_COLOURS], which are those of a clip.
         """
-        gain, centre = (torch.einsum("bl,lcr->bcr", weights, values)[..., None] for values in (self.gain, self.centre))
-        moved = torch.lerp(centre, latents, gain)
-        offset = torch.einsum("bl,lrk,bk->br", weights, self.colours, colour)[:, None, :, None]
-        return torch.cat([moved[:, :1] + offset, moved[:, 1:]], 1)  # the first coefficient is the mean of a block
+        gain, centre = (torch.einsum("bl,lcr->bcr", weights, values) for values in (self.gain, self.centre))
+        offset = centre - gain * centre
+        offset[:, 0] += torch.einsum("bl,lrk,bk->br", weights, self.colours, colour)  # to the means of blocks
+        return latents * gain[..., None] + offset[..., None]
 
 
 class _Level(nn.Module):
