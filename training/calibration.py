@@ -11,11 +11,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm.auto import trange
 
 from genre_gan.models.codec import Codec
 from genre_gan.models.generator import N_COLOURS, N_TURNED, ClipNoise, Pulse, SpectralGenerator
 from genre_gan.recipe import BEATS_PER_BAR
 from genre_gan.spectral import TRUNCATION, SpectralModel
+from training.launch import is_main_process
 from training.paired_crops import PairedCrops
 from training.spectral_task import floored
 
@@ -28,7 +30,7 @@ MIN_GAIN, MAX_GAIN = 0.6, 1.8
 def calibrate(model: SpectralModel, source: PairedCrops) -> None:
     """Set `gain`, `centre` and `colours` of the generator from its own clips and from real crops of each label."""
     generator, n_frames = model.generator, source.lengths[0]
-    for label in range(generator.config.n_labels):
+    for label in trange(generator.config.n_labels, desc="calibration", unit="label", leave=False, disable=not is_main_process()):
         crops = source.crops(label, n_frames, N_CLIPS).to(model.device)
         real = crops.unflatten(2, (generator.config.n_coefficients, -1)).permute(0, 2, 3, 1)
         made = _generate(generator, model.codec, label, n_frames)
