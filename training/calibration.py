@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import trange
 
+from genre_gan.data.latents import to_grid
 from genre_gan.models.codec import Codec
 from genre_gan.models.generator import N_COLOURS, N_TURNED, ClipNoise, Pulse, SpectralGenerator
 from genre_gan.recipe import BEATS_PER_BAR
@@ -32,7 +33,7 @@ def calibrate(model: SpectralModel, source: PairedCrops) -> None:
     generator, n_frames = model.generator, source.lengths[0]
     for label in trange(generator.config.n_labels, desc="calibration", unit="label", leave=False, disable=not is_main_process()):
         crops = source.crops(label, n_frames, N_CLIPS).to(model.device)
-        real = crops.unflatten(2, (generator.config.n_coefficients, -1)).permute(0, 2, 3, 1)
+        real = to_grid(crops, generator.config.n_coefficients)
         made = _generate(generator, model.codec, label, n_frames)
         gain = (real.std(3).mean(0) + MIN_DEVIATION) / (made.std(3).mean(0) + MIN_DEVIATION)
         generator.gain[label] = gain = gain.clamp(MIN_GAIN, MAX_GAIN)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from genre_gan.data.latents import LatentStore
+from genre_gan.data.latents import LatentStore, to_grid
 from genre_gan.models.projected import MusiCNNOfLatents
 
 N_CROPS, CROP_FRAMES = 4, 32  # of each track, 3 s long, on which MusiCNN was trained
@@ -42,9 +42,9 @@ def find_clusters(latents: LatentStore, listener: MusiCNNOfLatents, n_clusters: 
 @torch.no_grad()  # not inference mode: what the listener keeps for this length may be used in training
 def _embedding(latents: LatentStore, listener: MusiCNNOfLatents, track: int) -> np.ndarray:
     """The mean embedding of some crops of a track [shape=(embedding_dim,)]."""
-    values, config = torch.from_numpy(latents.read(track)), listener.codec.config
+    values = torch.from_numpy(latents.read(track))
     length = min(len(values), CROP_FRAMES)
     starts = np.unique(np.linspace(0, len(values) - length, N_CROPS).round().astype(int))
-    crops = torch.stack([values[start : start + length] for start in starts]).unflatten(2, (config.n_coefficients, -1))
-    heard = listener(crops.permute(0, 2, 3, 1).contiguous())
+    crops = torch.stack([values[start : start + length] for start in starts])
+    heard = listener(to_grid(crops, listener.codec.config.n_coefficients))
     return listener.musicnn.embed(torch.cat(heard, 1)).mean(0).numpy()

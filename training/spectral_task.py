@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genre_gan.data.latents import LatentStore
+from genre_gan.data.latents import LatentStore, to_grid
 from genre_gan.generate import GenreGenerator
 from genre_gan.models.codec import CENTRE_DB, FLOOR_DB, UNIT_DB, Codec
 from genre_gan.models.discriminator import LatentDiscriminator
@@ -127,7 +127,7 @@ class SpectralGANTask(Task):
 
     def _grid(self, features: Tensor) -> Tensor:
         """Latents Tensor[B x C x R x T] of features Tensor[B x T x F]."""
-        return features.unflatten(2, (self.codec.config.n_coefficients, -1)).permute(0, 2, 3, 1).contiguous()
+        return to_grid(features, self.codec.config.n_coefficients)
 
     def train_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         long, short = (self._grid(part) for part in batch.features.split([self.n_long, self.n_short], 1))

@@ -143,6 +143,11 @@ def _encode(samples: np.ndarray, speed: float, codec: Codec) -> np.ndarray:
     return latents.flatten(0, 1).T.cpu().numpy().astype(np.float16)
 
 
+def to_grid(frames: torch.Tensor, n_coefficients: int) -> torch.Tensor:
+    """Latents Tensor[B x C x R x T] of frames Tensor[B x T x C*R], as a `LatentStore` reads them."""
+    return frames.unflatten(2, (n_coefficients, -1)).permute(0, 2, 3, 1).contiguous()
+
+
 def find_beats_s(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     """Moments of beats [shape=(n,)] by librosa's tracker (Ellis 2007)."""
     from librosa.beat import beat_track
