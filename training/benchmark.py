@@ -37,16 +37,14 @@ from genre_gan import Clip, GenreClassifier, GenreGenerator
 from genre_gan.audio import SAMPLE_RATE_HZ
 from genre_gan.features import FeatureConfig, FeatureExtractor
 from genre_gan.files import write_bytes
-from genre_gan.hub import packaged_weights
 from genre_gan.markdown import table
-from genre_gan.pretrained import CONFIG_NAME, read_config
 from training.arguments import positive_int, run_script
 from training.benchmark_page import measure_page, running_app
 from training.benchmark_training import measure_memory, measure_training
 from training.stopwatch import Row, processor_name, seconds, tones
 
 ROOT = Path(__file__).resolve().parents[1]
-GENERATORS = ("spectral-gan", "waveform-gan")  # families of models that the generating pipeline loads
+GENERATORS = ("cnn", "fcn", "mel")  # those that ship inside the package
 CLIP_S, GENERATED_S = 30.0, 10.0
 N_FILES = 12
 
@@ -65,17 +63,13 @@ def measure_features() -> Iterator[Row]:
     """The same values as librosa's, and how many times as fast."""
     import librosa
 
-    samples = tones(CLIP_S)
+    samples, rate_hz = tones(CLIP_S), SAMPLE_RATE_HZ
     batch = torch.from_numpy(samples)[None]
-    rate_hz = SAMPLE_RATE_HZ
-
-    def librosa_log_mel() -> np.ndarray:
-        return librosa.power_to_db(librosa.feature.melspectrogram(y=samples, sr=rate_hz), amin=1e-10, top_db=None)
-
-    def librosa_mfcc() -> np.ndarray:
-        return librosa.feature.mfcc(y=samples, sr=rate_hz, n_mfcc=13)
-
-    for name, theirs in (("log-mel", librosa_log_mel), ("mfcc", librosa_mfcc)):
+    by_librosa = {
+        "log-mel": lambda: librosa.power_to_db(librosa.feature.melspectrogram(y=samples, sr=rate_hz), amin=1e-10, top_db=None),
+        "mfcc": lambda: librosa.feature.mfcc(y=samples, sr=rate_hz, n_mfcc=13),
+    }
+    for name, theirs in by_librosa.items():
         extractor = FeatureExtractor(FeatureConfig(name))
         difference = float(np.abs(extractor(batch)[0].numpy().T - theirs()).max())
         ours_s, theirs_s, transforms_s = seconds(partial(extractor, batch), theirs, partial(_transforms, extractor.config, batch))
@@ -108,14 +102,8 @@ def measure_classification() -> Iterator[Row]:
     yield Row("classification", "classify many wav", CLIP_S * N_FILES / together_s, "times real time", ">=750", note)
 
 
-def packaged_generators() -> list[str]:
-    """Names of the generators that ship inside the package."""
-    folders = sorted(path.parent for path in packaged_weights("").glob(f"*/{CONFIG_NAME}"))
-    return [folder.name for folder in folders if read_config(folder)["family"] in GENERATORS]
-
-
 def measure_generation() -> Iterator[Row]:
-    for name in packaged_generators():
+    for name in GENERATORS:
         pipeline = GenreGenerator.from_pretrained(name)
         genre = pipeline.genres[0]
         whole_s, first_s = seconds(
@@ -164,14 +152,13 @@ GROUPS = {
 
 def page(rows: list[Row], args: argparse.Namespace, load: float) -> str:
     """The machine, how busy it was, the command that the figures belong to, and a table of them."""
-    is_whole, is_page = args.only == list(GROUPS), args.only == ["page"]
-    kind = "time on the clock" if is_page or args.threads > 1 else "processor time"
-    only, title = ("", "Benchmark") if is_whole else (f" --only {' '.join(args.only)}", f"Benchmark: {', '.join(args.only)}")
+    only = "" if args.only == list(GROUPS) else f" --only {' '.join(args.only)}"
+    kind = "time on the clock" if args.threads > 1 else "processor time, of the page in a browser time on the clock"
     cells = ((row.what, f"{row.value:.3g}", row.unit, row.target, row.verdict, row.note) for row in rows)
     return (
-        f"# {title}\n\n`python training/benchmark.py{only} --threads {args.threads}`: {kind}, "
-        f"{'' if is_page else f'{args.threads} thread(s), '}torch {torch.__version__}, Python {platform.python_version()}, "
-        f"{processor_name()}, {os.cpu_count()} cores, load before it {load:.1f}.\n\n"
+        f"# Benchmark\n\n`python training/benchmark.py{only} --threads {args.threads}`: {kind}, {args.threads} thread(s), "
+        f"torch {torch.__version__}, Python {platform.python_version()}, {processor_name()}, {os.cpu_count()} cores, "
+        f"load before it {load:.1f}.\n\n"
         f"{table(('what', 'figure', 'unit', 'target', 'met', 'how'), cells)}\n"
     )
 
@@ -183,12 +170,13 @@ def run_benchmark(args: argparse.Namespace) -> None:
         for row in chain.from_iterable(GROUPS[group]() for group in args.only):
             print(f"{row.what}: {row.value:.3g} {row.unit} {row.note}", file=sys.stderr)
             rows.append(row)
-    print(page(rows, args, load))
+    text = page(rows, args, load)
+    print(text)
     if args.json is not None:
         record = {"machine": processor_name(), "threads": args.threads, "rows": [row._asdict() for row in rows]}
         write_bytes(args.json, (json.dumps(record, indent=1) + "\n").encode())
     if args.markdown is not None:
-        write_bytes(args.markdown, page(rows, args, load).encode())
+        write_bytes(args.markdown, text.encode())
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 UPLOAD_S, GENERATED_S, N_REPEATS = 30.0, 10.0, 5
 UPLOADS = ("wav", "mp3")
 PATIENCE_MS = 60_000
+# Measured inside the page: Playwright's own waiting, from outside, adds tens of milliseconds.
 # From the press on Generate: when the playhead begins to move, and when the whole clip is there, in milliseconds.
 GENERATE_JS = """async () => {
   const before = window.genreGan.shown()?.id, began = performance.now();
@@ -76,13 +78,13 @@ def running_app() -> Iterator[RunningApp]:
         port = probe.getsockname()[1]
     command, began = [sys.executable, "app.py", "--port", str(port)], time.perf_counter()
     environment, silent = os.environ | {"HF_HUB_OFFLINE": "1"}, subprocess.DEVNULL
-    with subprocess.Popen(command, stdout=silent, stderr=silent, cwd=ROOT, env=environment) as process:
+    with psutil.Popen(command, stdout=silent, stderr=silent, cwd=ROOT, env=environment) as process:
         try:
             while not _answers(address := f"http://127.0.0.1:{port}/"):
                 if process.poll() is not None:
                     raise RuntimeError("app.py ended before it answered")
                 time.sleep(0.05)
-            yield RunningApp(address, time.perf_counter() - began, sum(psutil.Process(process.pid).cpu_times()[:2]))
+            yield RunningApp(address, time.perf_counter() - began, sum(process.cpu_times()[:2]))
         finally:
             process.terminate()
 
@@ -97,15 +99,12 @@ def _answers(address: str) -> bool:
 
 def measure_page() -> Iterator[Row]:
     """What a visitor waits for: the median of several starts and visits, and the shortest, after one to warm up."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        print("page: skipped, playwright is not installed", file=sys.stderr)
-        return
     chromium = shutil.which("chromium")
-    if chromium is None:
-        print("page: skipped, there is no chromium on this machine", file=sys.stderr)
+    if chromium is None or find_spec("playwright") is None:
+        print("page: skipped, it needs `pip install playwright` and a chromium on this machine", file=sys.stderr)
         return
+    from playwright.sync_api import sync_playwright
+
     starts_s = []
     for _ in range(N_REPEATS):
         with running_app() as app:

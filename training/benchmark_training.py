@@ -8,8 +8,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 import torch
@@ -58,16 +60,15 @@ class _MeasuredTrainer(Trainer):
 def measure_training() -> Iterator[Row]:
     """Steps as the scripts do them, in both precisions, against what a large matrix product reaches on this machine."""
     torch.set_float32_matmul_precision("highest")
-    peak = {"no": _matmul_flops(torch.float32), "bf16": _matmul_flops(torch.bfloat16)}
-    for precision, name in (("no", "fp32"), ("bf16", "bf16")):
-        yield Row("training", f"{name} product of 2048 x 2048 matrices", peak[precision] / 1e9, "GFLOP/s")
+    peak = {"fp32": _matmul_flops(torch.float32), "bf16": _matmul_flops(torch.bfloat16)}
+    for precision, flops in peak.items():
+        yield Row("training", f"{precision} product of 2048 x 2048 matrices", flops / 1e9, "GFLOP/s")
     with tempfile.TemporaryDirectory() as folder:
         music = write_music(Path(folder) / "music", 24, TRACK_S)
         for kind, (script_name, options) in TRAININGS.items():
-            results = {precision: _measure_steps(kind, script_name, options, precision, music) for precision in ("no", "bf16")}
-            plain, mixed = results["no"], results["bf16"]
-            for precision, result in (("fp32", plain), ("bf16", mixed)):
-                share = result["flops"] / result["step_s"] / peak["no" if precision == "fp32" else "bf16"]
+            plain, mixed = (_measure_steps(kind, script_name, options, precision, music) for precision in ("no", "bf16"))
+            for (precision, peak_flops), result in zip(peak.items(), (plain, mixed), strict=True):
+                share = result["flops"] / result["step_s"] / peak_flops
                 note = f"{result['flops'] / 1e9:.1f} GFLOP a step, {share:.0%} of the matrix product's rate"
                 if kind == "lstm":  # torch's counter does not see into LSTM layers
                     note = ""
@@ -82,14 +83,11 @@ def _measure_steps(kind: str, script_name: str, options: str, precision: str, mu
     AcceleratorState._reset_state(reset_partial_state=True)  # or it would refuse another precision
     words = ["--data", music, "--cache-dir", music.parent / "cache", "--output-dir", music.parent / f"{kind}-{precision}"]
     args = script.parse_args([*map(str, words), *options.split(), "--mixed-precision", precision, "--tracker", "none"])
-    original = script.Trainer
-    try:
-        script.Trainer = _MeasuredTrainer
-        script.train(args)
-    except _Measured as measured:
-        return measured.args[0]
-    finally:
-        script.Trainer = original
+    with patch.object(script, "Trainer", _MeasuredTrainer):
+        try:
+            script.train(args)
+        except _Measured as measured:
+            return measured.args[0]
     raise RuntimeError(f"{script_name} trained nothing")
 
 
@@ -120,13 +118,11 @@ def measure_memory() -> Iterator[Row]:
 def _peak_memory_mb(script: str, *words: object) -> float:
     """Of a script, looked at many times a second: what the system keeps for its children begins with this process's memory."""
     command = [sys.executable, f"training/{script}", *map(str, words)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+    process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
     peak = 0
     while process.poll() is None:
-        try:
-            peak = max(peak, psutil.Process(process.pid).memory_info().rss)
-        except psutil.NoSuchProcess:
-            break
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            peak = max(peak, process.memory_info().rss)
         time.sleep(0.02)
     if process.wait():
         raise RuntimeError(f"{command} failed")

@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from timeit import timeit
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,17 +56,12 @@ def clock() -> float:
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
-def seconds(*functions: Callable[[], Any], repeats: int = 5) -> list[float]:
+def seconds(*functions: Callable[[], Any]) -> list[float]:
     """The shortest time that each function takes, after one call to warm up; they take turns, so that load meets all alike."""
-    best = [float("inf")] * len(functions)
     for function in functions:
         function()
-    for _ in range(repeats):
-        for i, function in enumerate(functions):
-            began = clock()
-            function()
-            best[i] = min(best[i], clock() - began)
-    return best
+    turns = [[timeit(function, timer=clock, number=1) for function in functions] for _ in range(5)]
+    return [min(times) for times in zip(*turns, strict=True)]
 
 
 def tones(duration_s: float, seed: int = 0) -> np.ndarray:
