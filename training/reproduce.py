@@ -39,7 +39,7 @@ from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import DEFAULT_DATASET, load_tracks
 from genre_gan.features import FeatureConfig
 from genre_gan.generate import GenreGenerator
-from training.arguments import TrainingError, data_names, positive_int, python_words, repeated, run_script, run_to_its_end
+from training.arguments import TrainingError, data_names, positive_int, repeated, run_script, run_to_its_end
 from training.report.page import write_page
 from training.report.rows import GAN_EPOCHS, GANS, GROUPS, PROTOCOLS, ROWS, Row
 from training.report.runs import NAME, SOUND_CLIP_S, Runs, classifier_result, gan_result, real_clips
@@ -60,7 +60,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=positive_int, metavar="N", help="run seeds 0 to N-1 (default: 3, with GANs 1, extra 5)")
     parser.add_argument("--scale", type=_scale, default=1.0, help="of the classifiers' epochs, above 0 up to 1 (default: 1)")
     parser.add_argument("--gan-scale", type=_scale, default=1.0, help="of the GANs' epochs, likewise (default: 1)")
-    parser.add_argument("--processes", type=positive_int, default=1, help="of each training (default: %(default)s)")
     parser.add_argument("options", nargs="*", metavar="-- OPTIONS", help="for every training")
     args = parser.parse_args(argv)
     args.data = args.data or [DEFAULT_DATASET]
@@ -98,7 +97,7 @@ class Laboratory:
         words = [*genres, *options, *args.options]
         data = repeated("--data", args.data)
         ours = ["--output-dir", str(folder), "--tracker", "none", "--resume"]
-        if run_to_its_end([*python_words(args.processes), str(SCRIPTS / script), *data, *words, *ours]) != 0:
+        if run_to_its_end([sys.executable, str(SCRIPTS / script), *data, *words, *ours]) != 0:
             raise TrainingError(f"{folder.name} ended early; the same command goes on from there")
         shown = repeated("--data", (f"path/to/{name}" for name in self.data_names))
         command = shlex.join([f"training/{script}", *shown, *words, *ours[:2]])
@@ -172,8 +171,7 @@ def reproduce(args: argparse.Namespace) -> None:
     missing = [run for run in plan if lab.runs.find(run[3]) is None]
     tqdm.write(f"{len(plan)} runs, {len(plan) - len(missing)} of them done before")
     for run in tqdm(missing, unit="run"):
-        result = run_row(lab, *run)
-        lab.runs.add(result)
+        lab.runs.add(run_row(lab, *run))
         write_page(args.output_dir, lab.runs.results)
     tqdm.write(f"table: {write_page(args.output_dir, lab.runs.results)}")
 

@@ -35,8 +35,7 @@ spectra are the mean mel spectra of five clips of each genre, without their leve
 
 def write_page(folder: Path, results: Sequence[dict[str, Any]]) -> Path:
     """Write `folder`/report.md and its pictures; the path of the page."""
-    classifiers = longest((result for result in results if "row" in result), "row")
-    gans = longest((result for result in results if "generator" in result), "generator")
+    classifiers, gans = longest(results, "row"), longest(results, "generator")
     parts = [HEADING]
     for group, title in GROUPS.items():
         rows = [row for row in ROWS if row.group == group and any((row.name, protocol) in classifiers for protocol in PROTOCOLS)]
@@ -52,15 +51,15 @@ def write_page(folder: Path, results: Sequence[dict[str, Any]]) -> Path:
 
 
 def longest(results: Iterable[dict[str, Any]], kind: str) -> Results:
-    """The results by name and protocol; of each those of the most epochs alone, so that means are of runs that are alike."""
+    """The results that have a `row` or a `generator`, by its name and by protocol.
+
+    Of each those of the most epochs alone, so that means are of runs that are alike.
+    """
     found = defaultdict(list)
     for result in results:
-        found[result[kind], result["protocol"]].append(result)
-    alike = {}
-    for key, runs in found.items():
-        most = max(_epochs(run) for run in runs)
-        alike[key] = [run for run in runs if _epochs(run) == most]
-    return alike
+        if kind in result:
+            found[result[kind], result["protocol"]].append(result)
+    return {key: [run for run in runs if _epochs(run) == max(map(_epochs, runs))] for key, runs in found.items()}
 
 
 def _epochs(result: Mapping[str, Any]) -> tuple[int, int]:

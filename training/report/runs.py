@@ -45,7 +45,8 @@ class Runs:
 
     def add(self, result: dict[str, Any]) -> None:
         """Add a result, its numbers to four places, in the place of a shorter run; the file is written aside and renamed."""
-        self.results = [other for other in self.results if _key(other) != _key(result)] + [_rounded(result)]
+        rounded = json.loads(json.dumps(result), parse_float=lambda digits: round(float(digits), 4))
+        self.results = [other for other in self.results if _key(other) != _key(result)] + [rounded]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(self.path, "".join(json.dumps(line) + "\n" for line in self.results).encode())
 
@@ -120,15 +121,6 @@ def sound_statistics(clips: Sequence[Clip]) -> tuple[float, np.ndarray]:
     for samples, sample_rate_hz in clips:
         flatness.append(float(librosa.feature.spectral_flatness(y=samples).mean()))
         mel_power = librosa.feature.melspectrogram(y=samples, sr=sample_rate_hz, n_mels=64).mean(1)
-        level_db = 10.0 * np.log10(np.maximum(mel_power, 1e-10))
+        level_db = librosa.power_to_db(mel_power, top_db=None)
         spectra.append(level_db - level_db.mean())
     return float(np.mean(flatness)), np.mean(spectra, 0)
-
-
-def _rounded(value: Any) -> Any:
-    """The same with numbers to four places."""
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return round(float(value), 4) if isinstance(value, (float, np.floating)) else value
