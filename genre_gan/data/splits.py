@@ -6,7 +6,7 @@ import csv
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
@@ -89,20 +89,12 @@ def split_tracks(tracks: TrackSet, protocol: str, valid_fraction: float = 0.2, s
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     if not 0 < valid_fraction <= 0.5:
         raise ValueError(f"valid_fraction must be above 0 and at most 0.5, got {valid_fraction!r}")
-    faulty = _faulty(tracks)
-    usable = np.flatnonzero(~faulty)
-    if len(usable) == 0:
-        raise DataError(f"the {protocol} split has no track to divide: {len(tracks)} given, {faulty.sum()} faulty or repeated")
     by_artist = protocol != "track"
     groups, unknown = artist_groups(tracks) if by_artist else (np.arange(len(tracks)), np.zeros(len(tracks), bool))
-    for n_folds in range(round(1 / valid_fraction), 1, -1):
-        folds = _balanced_folds(tracks, usable, groups[usable], n_folds)
-        if folds is not None:
-            break
-    else:
-        raise _cannot_divide(tracks, usable, groups, 2, "artist" if by_artist else "track")
-    valid = folds == seed % n_folds
-    return Split(protocol, usable[~valid], usable[valid], False, int(faulty.sum()), int(unknown[usable].sum()))
+    folds = _divide(tracks, groups, range(round(1 / valid_fraction), 1, -1), "artist" if by_artist else "track")
+    used, valid = folds >= 0, folds == seed % (folds.max() + 1)
+    train = np.flatnonzero(used & ~valid)
+    return Split(protocol, train, np.flatnonzero(valid), False, int((~used).sum()), int(unknown[used].sum()))
 
 
 def artist_folds(tracks: TrackSet, n_folds: int = N_FOLDS) -> np.ndarray:
@@ -117,23 +109,14 @@ def artist_folds(tracks: TrackSet, n_folds: int = N_FOLDS) -> np.ndarray:
     """
     if n_folds < 2:
         raise ValueError(f"n_folds must be at least 2, got {n_folds!r}")
-    folds = np.full(len(tracks), -1, dtype=np.int64)
-    usable = np.flatnonzero(~_faulty(tracks))
-    groups, _ = artist_groups(tracks)
-    found = _balanced_folds(tracks, usable, groups[usable], n_folds) if len(usable) else None
-    if found is None:
-        raise _cannot_divide(tracks, usable, groups, n_folds, "artist")
-    folds[usable] = found
-    return folds
+    return _divide(tracks, artist_groups(tracks)[0], [n_folds], "artist")
 
 
-def split_segments(n_segments: int, valid_fraction: float = 0.2, seed: int = 0) -> Split:
-    """The report's protocol: shuffle all slices, whatever their track. Slices of a track land on both sides."""
-    if not 0 < valid_fraction < 1:
-        raise ValueError(f"valid_fraction must be between 0 and 1, got {valid_fraction!r}")
-    n_valid = round(valid_fraction * n_segments)
-    if not 0 < n_valid < n_segments:
-        raise DataError(f"{n_segments} segments are too few to split with valid_fraction {valid_fraction}")
+def split_segments(n_segments: int, seed: int = 0) -> Split:
+    """The report's protocol: shuffle all slices, whatever their track, and validate on a fifth. Tracks land on both sides."""
+    n_valid = round(n_segments / N_FOLDS)
+    if n_valid == 0:
+        raise DataError(f"{n_segments} segments are too few to validate on a fifth of them")
     order = np.random.default_rng(seed).permutation(n_segments)
     return Split("segment", np.sort(order[n_valid:]), np.sort(order[:n_valid]), leaks=True)
 
@@ -202,15 +185,28 @@ def _facts(name: str) -> Iterator[dict[str, str]]:
     yield from csv.DictReader(text.splitlines())
 
 
-def _balanced_folds(tracks: TrackSet, usable: np.ndarray, groups: np.ndarray, n_folds: int) -> np.ndarray | None:
-    """The fold of each usable track [shape=(n_usable,)] with the genres shared out most evenly; None if one lacks a genre."""
+def _divide(tracks: TrackSet, groups: np.ndarray, numbers_of_folds: Sequence[int], what: str) -> np.ndarray:
+    """The fold of each track [shape=(n_tracks,)], with as many folds as is possible first of these numbers.
+
+    Tracks of one group [shape=(n_tracks,)] stay together; `what` the groups are is for the error. Faulty and repeated tracks of
+    GTZAN get fold -1.
+    """
+    folds = np.full(len(tracks), -1, dtype=np.int64)
+    usable = np.flatnonzero(~_faulty(tracks))
+    if len(usable) == 0:
+        raise DataError(f"the {what} split has no track to divide: {len(tracks)} given, {len(tracks)} faulty or repeated")
     genre_ids = np.unique([tracks.genre_names[i] for i in usable], return_inverse=True)[1]
-    return _most_even_folds(tuple(genre_ids.tolist()), tuple(groups.tolist()), n_folds)
+    for n_folds in numbers_of_folds:
+        found = _most_even_folds(tuple(genre_ids.tolist()), tuple(groups[usable].tolist()), n_folds)
+        if found is not None:
+            folds[usable] = found
+            return folds
+    raise _cannot_divide(tracks, usable, groups, numbers_of_folds[-1], what)
 
 
 @lru_cache(maxsize=8)  # all folds of a cross-validation ask for the same
 def _most_even_folds(of_tracks: tuple[int, ...], groups: tuple[int, ...], n_folds: int) -> np.ndarray | None:
-    """`_balanced_folds` from the genre and the group of each track."""
+    """The fold of each track, by its genre and its group, with the genres shared out most evenly; None if one lacks a genre."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     genre_ids = np.array(of_tracks)
@@ -236,8 +232,6 @@ def _cannot_divide(tracks: TrackSet, usable: np.ndarray, groups: np.ndarray, n_f
     members = defaultdict(list)
     for i in usable:
         members[tracks.genre_names[i]].append(i)
-    if not members:
-        return DataError(f"no track to divide into {n_folds} folds: {len(tracks)} given, all of them faulty or repeated")
     genre = min(members, key=lambda name: len({groups[i] for i in members[name]}))
     n_groups, index = len({groups[i] for i in members[genre]}), gtzan_artists()
     artists = sorted({tracks.artists[i] or index.get(tracks.ids[i], "") or "unknown" for i in members[genre]})
