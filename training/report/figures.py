@@ -46,11 +46,6 @@ def write_figures(folder: Path, classifiers: Results, gans: Results) -> dict[str
     return {name: title for name, (title, _) in figures.items()}
 
 
-def _figure(n_columns: int, n_rows: int = 1, width: float = 5.0, height: float = 3.6) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(width * n_columns, height * n_rows), layout="constrained")
-    return figure, figure.subplots(n_rows, n_columns, squeeze=False)
-
-
 def _draw(axes: Axes, runs: Sequence[dict[str, Any]], key: str, label: str, style: str, colour: str) -> None:
     """The mean over the runs of one number over the epochs, which not every point has."""
     points = [[(point["epoch"], point[key]) for point in run["curve"] if key in point] for run in runs]
@@ -67,8 +62,8 @@ def _finish(axes: Axes, **settings: str) -> None:
 
 
 def _curves(results: Results, names: Sequence[str], drawn: tuple[str, str]) -> Figure:
-    figure, panels = _figure(len(PROTOCOLS))
-    for axes, protocol in zip(panels[0], PROTOCOLS, strict=True):
+    figure = Figure(figsize=(10.0, 3.6), layout="constrained")
+    for axes, protocol in zip(figure.subplots(1, len(PROTOCOLS)), PROTOCOLS, strict=True):
         for colour, name in enumerate(names):
             if (name, protocol) in results:
                 for key, side, style in zip(drawn, ("train", "valid"), ("--", "-"), strict=True):
@@ -78,21 +73,21 @@ def _curves(results: Results, names: Sequence[str], drawn: tuple[str, str]) -> F
 
 
 def _gan_figure(gans: Results) -> Figure:
-    figure, panels = _figure(2)
-    for colour, name in enumerate(("cnn", "fcn", "fcn-4s")):
-        runs = gans.get((name, "artist")) or gans.get((name, "segment")) or ()
-        for axes, keys in zip(panels[0], (("loss G", "loss D"), ("logit real", "logit fake")), strict=True):
-            for key, style in zip(keys, ("-", "--"), strict=True):
-                if runs:
+    figure = Figure(figsize=(10.0, 3.6), layout="constrained")
+    drawn = {"loss": ("loss G", "loss D"), "mean logit of D": ("logit real", "logit fake")}
+    for axes, (label, keys) in zip(figure.subplots(1, len(drawn)), drawn.items(), strict=True):
+        for colour, name in enumerate(("cnn", "fcn", "fcn-4s")):
+            if runs := gans.get((name, "artist")) or gans.get((name, "segment")):
+                for key, style in zip(keys, ("-", "--"), strict=True):
                     _draw(axes, runs, key, f"{name}, {key}", style, f"C{colour}")
-    for axes, label in zip(panels[0], ("loss", "mean logit of D"), strict=True):
         _finish(axes, ylabel=label)
     return figure
 
 
 def _confusions(results: Results, shown: Sequence[tuple[str, str]]) -> Figure:
-    figure, panels = _figure(2, -(-len(shown) // 2), 4.6, 4.4)
-    for axes, (name, protocol) in zip(panels.flat, shown, strict=False):
+    n_rows = -(-len(shown) // 2)
+    figure = Figure(figsize=(9.2, 4.4 * n_rows), layout="constrained")
+    for axes, (name, protocol) in zip(figure.subplots(n_rows, 2, squeeze=False).flat, shown, strict=False):
         runs = results[name, protocol]
         counts = np.sum([run["confusion"] for run in runs], 0)
         display = ConfusionMatrixDisplay(counts, display_labels=list(runs[0]["tracks_per_genre"]))
