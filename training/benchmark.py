@@ -41,9 +41,8 @@ from genre_gan.markdown import table
 from training.arguments import positive_int, run_script
 from training.benchmark_page import measure_page, running_app
 from training.benchmark_training import measure_memory, measure_training
-from training.stopwatch import Row, processor_name, seconds, tones
+from training.stopwatch import ROOT, Row, processor_name, seconds, tones
 
-ROOT = Path(__file__).resolve().parents[1]
 GENERATORS = ("cnn", "fcn", "mel")  # those that ship inside the package
 CLIP_S, GENERATED_S = 30.0, 10.0
 N_FILES = 12

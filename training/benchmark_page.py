@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -24,9 +24,8 @@ import psutil
 
 from genre_gan import Clip
 from genre_gan.audio import SAMPLE_RATE_HZ
-from training.stopwatch import Row, tones
+from training.stopwatch import ROOT, Row, tones
 
-ROOT = Path(__file__).resolve().parents[1]
 UPLOAD_S, GENERATED_S, N_REPEATS = 30.0, 10.0, 5
 UPLOADS = ("wav", "mp3")
 PATIENCE_MS = 60_000
@@ -90,11 +89,10 @@ def running_app() -> Iterator[RunningApp]:
 
 
 def _answers(address: str) -> bool:
-    try:
+    with suppress(OSError):
         urllib.request.urlopen(address, timeout=60).close()
-    except OSError:
-        return False
-    return True
+        return True
+    return False
 
 
 def measure_page() -> Iterator[Row]:

@@ -18,10 +18,9 @@ import torch
 from accelerate.state import AcceleratorState
 from torch.utils.flop_counter import FlopCounterMode
 
-from training.stopwatch import Row, clock, processor_name, seconds, write_music
+from training.stopwatch import ROOT, Row, clock, processor_name, seconds, write_music
 from training.trainer import Task, Trainer
 
-ROOT = Path(__file__).resolve().parents[1]
 TRACK_S = 30.0
 TRAININGS = {
     "lstm": ("train_lstm", "--features log-mel --segment-s 3"),

@@ -15,6 +15,8 @@ import torch
 from genre_gan import Clip
 from genre_gan.audio import SAMPLE_RATE_HZ
 
+ROOT = Path(__file__).resolve().parents[1]  # of the project, where its scripts are started
+
 
 class Row(NamedTuple):
     """One line of the table.

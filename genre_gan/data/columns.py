@@ -294,14 +294,15 @@ def _metadata(path: Path):
                 raise DataError(f"{path} {IS_POINTER}")
         return pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is no parquet file that can be read: {_first_line(error)}") from error
+        raise DataError(f"{path} is no parquet file that can be read: {first_line(error)}") from error
 
 
 def columns_text(path: Path) -> str:
     return f"{path.name} has the columns {', '.join(_metadata(path).schema.to_arrow_schema().names[:10])}"
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
 
@@ -310,4 +311,4 @@ def _first_cause(error: BaseException) -> str:
     """The first line of what was wrong at first: `datasets` wraps it in errors that say nothing."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return _first_line(error)
+    return first_line(error)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from genre_gan.audio import AudioError, load_audio
 from genre_gan.data.cache import check_usable, compute, slices
-from genre_gan.data.columns import stream_rows
+from genre_gan.data.columns import first_line, stream_rows
 from genre_gan.data.tracks import DataError
 from genre_gan.data.tree import walk
 from genre_gan.features import FeatureConfig, FeatureExtractor
@@ -149,6 +149,5 @@ def _open(source: str):
         if files:
             return load_dataset("parquet", data_files=[escape(file) for file in files], split="train", streaming=True)
     except Exception as error:  # datasets raises many unrelated types for the same causes
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise DataError(f"{source} cannot be opened as a stream: {reason}") from error
+        raise DataError(f"{source} cannot be opened as a stream: {first_line(error)}") from error
     raise DataError(f"{source} holds no parquet files, which streams are read from; training/prepare_data.py makes them")
