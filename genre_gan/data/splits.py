@@ -188,8 +188,8 @@ def _facts(name: str) -> Iterator[dict[str, str]]:
 def _divide(tracks: TrackSet, groups: np.ndarray, numbers_of_folds: Sequence[int], what: str) -> np.ndarray:
     """The fold of each track [shape=(n_tracks,)], with as many folds as is possible first of these numbers.
 
-    Tracks of one group [shape=(n_tracks,)] stay together; `what` the groups are is for the error. Faulty and repeated tracks of
-    GTZAN get fold -1.
+    Tracks of one group [shape=(n_tracks,)] stay together; `what` the groups are is for the error. GTZAN's faulty and repeated
+    tracks get fold -1.
     """
     folds = np.full(len(tracks), -1, dtype=np.int64)
     usable = np.flatnonzero(~_faulty(tracks))
@@ -206,7 +206,7 @@ def _divide(tracks: TrackSet, groups: np.ndarray, numbers_of_folds: Sequence[int
 
 @lru_cache(maxsize=8)  # all folds of a cross-validation ask for the same
 def _most_even_folds(of_tracks: tuple[int, ...], groups: tuple[int, ...], n_folds: int) -> np.ndarray | None:
-    """The fold of each track, by its genre and its group, with the genres shared out most evenly; None if one lacks a genre."""
+    """The fold of each track, by its genre and group, with the genres shared out most evenly; None if one lacks a genre."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     genre_ids = np.array(of_tracks)
