@@ -20,9 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need
 
 import numpy as np
 from sklearn.metrics import confusion_matrix
-from tqdm.auto import tqdm
 
-from genre_gan.audio import AudioError, load_audio
+from genre_gan.audio import load_audio
 from genre_gan.clip import Clip
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.sources import DataError, TrackSet, load_tracks
@@ -34,11 +33,10 @@ from training.arguments import data_names, launch_command, positive_int, run_scr
 from training.classifier_page import write_results
 from training.not_music import recordings
 from training.open_set import (
-    Answers,
     answer_curve,
-    ask_about_others,
     measure_speech_over_music,
     named_shares,
+    others_to_ask_about,
     some_of_each_genre,
 )
 from training.panel import Panel
@@ -51,7 +49,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", metavar="SOURCE", required=True,
                         help="folder of a cross-validation, or folder, Hub id or packaged name of a classifier")
     parser.add_argument("--data", action="append", metavar="SOURCE", required=True, help="labelled music, as for train_lstm.py")
-    parser.add_argument("--genres", nargs="+", metavar="GENRE", help="ask about tracks of these genres alone")
     parser.add_argument("--split", choices=("all", "track", "artist", "fold"), default="all",
                         help="for one model: ask about all tracks, or the validation side of a split (default: %(default)s)")
     parser.add_argument("--seed", type=whole_number, default=0, help="of the split (default: %(default)s)")
@@ -112,9 +109,9 @@ class Judged:
         return self.estimate(lambda counts: np.average(hits, weights=counts))
 
 
-def usable_tracks(sources: list[str], genres: list[str] | None, cache_dir: Path | None) -> TrackSet:
+def usable_tracks(sources: list[str], cache_dir: Path | None) -> TrackSet:
     """The tracks that training would split: one more or less would be split otherwise, and artists heard would be asked about."""
-    store = FeatureStore(load_tracks(sources, genres), FeatureConfig("waveform", RATE_HZ), cache_dir, progress=True)
+    store = FeatureStore(load_tracks(sources), FeatureConfig("waveform", RATE_HZ), cache_dir, progress=True)
     if store.skipped:
         print(store.summary(), flush=True)
     return store.tracks
@@ -164,21 +161,20 @@ def check_unheard(panel: Panel, tracks: TrackSet, folds: np.ndarray) -> None:
             )
 
 
-def ask(panel: Panel, tracks: TrackSet, folds: np.ndarray, change: Callable[[Clip], Clip | bytes], label: str) -> Judged:
-    """Ask about each track, changed in some way; one that cannot be read is told of and left out."""
-    rows, artists = [], artist_groups(tracks)[0]
-    for i in tqdm(range(len(tracks)), desc=label, unit="track", leave=False):
-        try:
-            track = tracks[i]
-            guess = panel.classify(change(load_audio(track.audio)), int(folds[i]))
-        except (AudioError, OSError) as error:
-            tqdm.write(f"{tracks.ids[i]} left out: {error}")
-            continue
-        probabilities = [guess.probabilities[genre] for genre in panel.genres]
-        rows.append((panel.genres.index(track.genre), probabilities, guess.is_sure, guess.known, artists[i], tracks.sources[i]))
-    if not rows:
-        raise DataError("none of the tracks can be read")
-    return Judged(*(np.array(column) for column in zip(*rows, strict=True)))
+def ask(
+    panel: Panel, tracks: TrackSet, folds: np.ndarray, label: str, change: Callable[[Clip], Clip | bytes] | None = None
+) -> Judged:
+    """Ask about each track as it is, or changed in some way."""
+    clips = (load_audio(tracks[i].audio) for i in range(len(tracks)))
+    guesses = panel.ask(map(change, clips) if change else clips, folds.tolist(), label)
+    return Judged(
+        genre_ids=np.array([panel.genres.index(genre) for genre in tracks.genre_names]),
+        probabilities=np.array([[guess.probabilities[genre] for genre in panel.genres] for guess in guesses]),
+        is_sure=np.array([guess.is_sure for guess in guesses]),
+        known=np.array([guess.known for guess in guesses]),
+        artists=artist_groups(tracks)[0],
+        collections=np.array(tracks.sources),
+    )
 
 
 def summarise(judged: Judged) -> dict:
@@ -201,35 +197,28 @@ def by_genre(judged: Judged, genres: tuple[str, ...]) -> dict[str, dict]:
     return {genre: {"n": len(mine.hits), "accuracy": vars(mine.accuracy())} for genre, mine in found.items()}
 
 
-def measure_robustness(panel: Panel, tracks: TrackSet, folds: np.ndarray, per_genre: int) -> dict[str, dict]:
-    """Balanced accuracy on up to `per_genre` tracks of each genre, spread evenly: as they are and changed in each way."""
+def measure_robustness(panel: Panel, tracks: TrackSet, folds: np.ndarray, judged: Judged, per_genre: int) -> dict[str, dict]:
+    """Balanced accuracy on up to `per_genre` tracks of each genre, spread evenly: as they are, as `judged`, and changed."""
     chosen = some_of_each_genre(tracks, per_genre)
-    some, some_folds = tracks.select(chosen), folds[chosen]
-    plain = ask(panel, some, some_folds, lambda clip: clip, "as it is")
+    some, some_folds, plain = tracks.select(chosen), folds[chosen], judged.pick(chosen)
 
     def compare(changed: Judged) -> dict:
         def lost(counts: np.ndarray) -> float:
             before, after = (mean_over_groups(judged.hits, judged.genre_ids, counts) for judged in (plain, changed))
             return before - after
 
-        estimate = bootstrap(lost, draw_clusters(plain.artists))
         turned = changed.guesses != plain.guesses
         return {
             "n": len(changed.hits),
             "balanced": mean_over_groups(changed.hits, changed.genre_ids),
-            "lost": vars(estimate),
+            "lost": vars(bootstrap(lost, draw_clusters(changed.artists))),
             "turned": float(turned.mean()),
             "sure": float(changed.is_sure.mean()),
             "moved": float(np.abs(changed.probabilities - plain.probabilities).max(1).mean()),
         }
 
-    table = {"as it is": compare(plain)}
-    for name, change in CHANGES.items():
-        changed = ask(panel, some, some_folds, change, name)
-        if len(changed.hits) != len(plain.hits):
-            raise DataError(f"some tracks can be read as they are, but not changed ({name})")
-        table[name] = compare(changed)
-    return table
+    changed = {name: ask(panel, some, some_folds, name, change) for name, change in CHANGES.items()}
+    return {name: compare(found) for name, found in {"as it is": plain, **changed}.items()}
 
 
 def load_rival(source: str, panel: Panel, tracks: TrackSet, folds: np.ndarray) -> Panel:
@@ -249,9 +238,7 @@ def compare(names: list[str], judged: Judged, rivals: list[Panel], tracks: Track
     first, *others = names
     table = {first: summarise(judged)} if rivals else {}
     for name, rival in zip(others, rivals, strict=True):
-        theirs = ask(rival, tracks, folds, lambda clip: clip, name)
-        if len(theirs.hits) != len(judged.hits):
-            raise DataError(f"{name} cannot read some tracks that {first} can")
+        theirs = ask(rival, tracks, folds, name)
         mean = replace(judged, probabilities=(judged.probabilities + theirs.probabilities) / 2)
         table |= {name: summarise(theirs), f"{first} and {name}, averaged": summarise(mean)}
     return table
@@ -259,14 +246,15 @@ def compare(names: list[str], judged: Judged, rivals: list[Panel], tracks: Track
 
 def run(args: argparse.Namespace) -> None:
     panel, not_music = Panel(args.model), recordings(args.not_music)
-    usable = usable_tracks(args.data, args.genres, args.cache_dir)
+    usable = usable_tracks(args.data, args.cache_dir)
     tracks, folds, remarks = choose_tracks(usable, panel, args.split, args.seed)
     rivals = [load_rival(source, panel, tracks, folds) for source in args.compare]
-    other_genres = [usable_tracks([source], None, args.cache_dir) for source in args.other_genres]
-    others = ask_about_others(panel, not_music, other_genres, args.synthetic, args.seed)
-    judged = ask(panel, tracks, folds, lambda clip: clip, "as it is")
+    other_music = usable_tracks(args.other_genres, args.cache_dir) if args.other_genres else None
+    rng = np.random.default_rng([args.seed, 99])
+    asked = others_to_ask_about(panel.genres, not_music, other_music, args.synthetic, rng)
+    others = {kind: panel.ask(sounds, their_folds, kind) for kind, sounds, their_folds in asked}
+    judged = ask(panel, tracks, folds, "as it is")
     names = data_names(args.data)
-    music = Answers(judged.is_sure, judged.known)
     protocol = f"{len(panel.classifiers)} folds with artists apart" if panel.is_cross_validation else f"split {args.split}"
     results = {
         "command": launch_command(1),
@@ -279,9 +267,9 @@ def run(args: argparse.Namespace) -> None:
         "by_genre": by_genre(judged, panel.genres),
         "reliability": reliability(judged.probabilities, judged.genre_ids),
         "confusion": confusion_matrix(judged.genre_ids, judged.guesses, labels=range(len(panel.genres))).tolist(),
-        "robustness": measure_robustness(panel, tracks, folds, args.robustness_tracks) if args.robustness_tracks else {},
+        "robustness": measure_robustness(panel, tracks, folds, judged, args.robustness_tracks) if args.robustness_tracks else {},
         "named": named_shares(others),
-        "curve": answer_curve(music, others),
+        "curve": answer_curve(judged.known, others),
         "comparison": compare(data_names([args.model, *args.compare]), judged, rivals, tracks, folds),
         "speech_over_music": measure_speech_over_music(panel, tracks, folds, not_music),
     }

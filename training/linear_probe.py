@@ -31,8 +31,8 @@ from genre_gan.hub import push_model_folder
 from genre_gan.models.classifier import LinearProbe
 from training.arguments import data_names, launch_command
 from training.launch import is_main_process
-from training.not_music import recordings, speech_program
-from training.probe_examples import NOT_MUSIC, RATE_HZ, FrontEnd, Recording, learn_music, learn_not_music, stranger_folds
+from training.not_music import folds_of_strangers, recordings, speech_program
+from training.probe_examples import NOT_MUSIC, RATE_HZ, FrontEnd, Recording, learn_music, learn_not_music
 from training.run_folder import check_run
 from training.scores import balanced_accuracy, check_genres, expected_calibration_error
 
@@ -193,7 +193,7 @@ def train(args: argparse.Namespace) -> None:
     others = list(learn_not_music(args, front_end, not_music))
     if args.extra_data:
         extra_store = FeatureStore(load_tracks(args.extra_data), waveform, args.cache_dir, progress=True)
-        others += learn_music(args, front_end, extra_store, stranger_folds(extra_store.tracks), extra=True)
+        others += learn_music(args, front_end, extra_store, folds_of_strangers(extra_store.tracks), extra=True)
     answers: list[Answer] = []
     strange: list[Answer] = []
     networks = []

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from genre_gan.audio import SUFFIXES, AudioError, load_audio
+from genre_gan.audio import SUFFIXES, AudioError, load_audio, too_short
+from genre_gan.classify import MIN_DURATION_S
 from genre_gan.data.sources import DataError, TrackSet
 from genre_gan.data.splits import N_FOLDS, artist_groups
 from training.degrade import coloured_noise, limit_band
@@ -138,7 +139,7 @@ def speak(voices: Sequence[str], sentences: Sequence[str]) -> list[bytes]:
 def recordings(folders: Sequence[Path]) -> dict[str, list[Path]]:
     """`{"kind, source": paths}` of the recordings in folders by kind; the source where a `files.csv` names it.
 
-    What cannot be read is told of and left out.
+    What cannot be read, or is too short to be classified, is told of and left out.
     """
     found: dict[str, list[Path]] = {}
     for folder in folders:
@@ -149,15 +150,17 @@ def recordings(folders: Sequence[Path]) -> dict[str, list[Path]]:
             with (folder / "files.csv").open(newline="") as file:
                 sources = {row["file_name"]: row["source"] for row in csv.DictReader(file)}
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in SUFFIXES and _can_be_read(path):
+            if path.suffix.lower() in SUFFIXES and _can_be_classified(path):
                 kind, source = path.parent.name, sources.get(path.relative_to(folder).as_posix())
                 found.setdefault(f"{kind}, {source}" if source else kind, []).append(path)
     return found
 
 
-def _can_be_read(path: Path) -> bool:
+def _can_be_classified(path: Path) -> bool:
     try:
-        load_audio(path)
+        samples, sample_rate_hz = load_audio(path)
+        if len(samples) < MIN_DURATION_S * sample_rate_hz:
+            raise AudioError(too_short(len(samples), sample_rate_hz, MIN_DURATION_S))
     except (AudioError, OSError) as error:
         print(f"{path} left out: {error}", flush=True)
         return False
@@ -167,9 +170,13 @@ def _can_be_read(path: Path) -> bool:
 def folds_of_strangers(tracks: TrackSet) -> np.ndarray:
     """The fold of each track of music that no model knows by name, artists apart [shape=(n_tracks,)].
 
-    Training and evaluation must agree on it, so it depends on the tracks of one source alone.
+    Training and evaluation must agree on it, so it depends on the tracks of a track's own source alone.
     """
-    return artist_groups(tracks)[0] % N_FOLDS
+    sources, folds = np.array(tracks.sources), np.zeros(len(tracks), np.int64)
+    for source in np.unique(sources):
+        members = np.flatnonzero(sources == source)
+        folds[members] = artist_groups(tracks.select(members))[0] % N_FOLDS
+    return folds
 
 
 def repeat(sound: np.ndarray, n_samples: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import binomtest
-from tqdm.auto import tqdm
 
-from genre_gan.audio import AudioError, load_audio
+from genre_gan import Guess
+from genre_gan.audio import AudioSource, load_audio
 from genre_gan.data.sources import DataError, TrackSet
 from genre_gan.evaluation.changes import from_a_laptop_in_a_room, mix, over_a_telephone
 from training.not_music import KINDS, folds_of_strangers, make_not_music, speak
@@ -34,75 +33,58 @@ CHANGED = {  # what is no music must not be named for the way on which it comes,
 }
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What was said of n sounds.
+def others_to_ask_about(
+    genres: tuple[str, ...],
+    not_music: dict[str, list[Path]],
+    other_music: TrackSet | None,
+    n_synthetic: int,
+    rng: np.random.Generator,
+) -> Iterator[tuple[str, Iterable[AudioSource], Sequence[int]]]:
+    """Kinds of sound, the sounds of each, and whom to ask: the fold of which no model learned from a recording or a track.
 
-    Attributes:
-        is_named: whether a genre was named, not "not sure" [shape=(n,)].
-        confidence: the probability that it is any of the genres [shape=(n,)].
+    Recordings that are no music, music of other genres than `genres`, and made-up sounds, about which models are asked in turn.
     """
-
-    is_named: np.ndarray
-    confidence: np.ndarray
-
-
-def ask_about_others(
-    panel: Panel, not_music: dict[str, list[Path]], other_genres: Sequence[TrackSet], n_synthetic: int, seed: int
-) -> dict[str, Answers]:
-    """Answers by kind of sound: recordings that are no music, other genres, and made-up sounds. Models are asked in turn."""
-    rng = np.random.default_rng([seed, 99])
-    sounds: dict[str, list] = dict(not_music)
-    folds: dict[str, list[int]] = {}
+    unknown = [i for i, genre in enumerate(other_music.genre_names) if genre not in genres] if other_music else []
+    if other_music and not unknown:
+        raise DataError(f"--other-genres has no genre that the classifier lacks, only {', '.join(other_music.genres)}")
+    for kind, paths in not_music.items():
+        yield kind, paths, range(len(paths))
     recorded = [(path, fold) for paths in not_music.values() for fold, path in enumerate(paths)]
     for kind, change in CHANGED.items() if recorded else ():
-        sounds[kind] = [change(load_audio(path)) for path, _ in recorded]
-        folds[kind] = [fold for _, fold in recorded]
-    for tracks in other_genres:
-        unknown = [i for i, genre in enumerate(tracks.genre_names) if genre not in panel.genres]
-        if not unknown:
-            raise DataError(f"--other-genres has no genre that the classifier lacks, only {', '.join(tracks.genres)}")
-        sounds.setdefault(OTHER_GENRES, []).extend(tracks[i].audio for i in unknown)
-        folds.setdefault(OTHER_GENRES, []).extend(folds_of_strangers(tracks)[unknown].tolist())
-    sounds["silence (made up)"] = [(np.zeros(round(s * RATE_HZ), np.float32), RATE_HZ) for s in (0.5, 3.0, 10.0)]
+        yield kind, (change(load_audio(path)) for path, _ in recorded), [fold for _, fold in recorded]
+    if other_music:
+        yield OTHER_GENRES, (other_music[i].audio for i in unknown), folds_of_strangers(other_music)[unknown].tolist()
+    silences = [(np.zeros(round(s * RATE_HZ), np.float32), RATE_HZ) for s in (0.5, 3.0, 10.0)]
+    yield "silence (made up)", silences, range(len(silences))
     for kind in KINDS:
-        made = (make_not_music(kind, rng.uniform(2.0, 10.0), RATE_HZ, rng) for _ in range(n_synthetic))
-        sounds[f"{kind} (made up)"] = [(samples, RATE_HZ) for samples in made]
+        made = ((make_not_music(kind, rng.uniform(2.0, 10.0), RATE_HZ, rng), RATE_HZ) for _ in range(n_synthetic))
+        yield f"{kind} (made up)", made, range(n_synthetic)
     if spoken := speak(VOICES, SENTENCES):
-        sounds["espeak-ng (made up)"] = list(spoken)
-    answers = {kind: _ask(panel, sources, folds.get(kind, range(len(sources))), kind) for kind, sources in sounds.items()}
-    return {kind: found for kind, found in answers.items() if len(found.is_named)}
+        yield "espeak-ng (made up)", spoken, range(len(spoken))
 
 
-def _ask(panel: Panel, sources: Sequence, folds: Sequence[int], label: str) -> Answers:
-    guesses = []
-    for source, fold in zip(tqdm(sources, desc=label, unit="sound", leave=False), folds, strict=True):
-        try:
-            guesses.append(panel.classify(source, fold))
-        except AudioError as error:
-            tqdm.write(f"left out one of {label}: {error}")
-    return Answers(np.array([g.is_sure for g in guesses]), np.array([g.known for g in guesses]))
-
-
-def named_shares(others: dict[str, Answers]) -> dict[str, dict]:
+def named_shares(others: dict[str, list[Guess]]) -> dict[str, dict]:
     """The share of each kind that was named, with its 95 % interval (Wilson 1927)."""
     table = {}
-    for kind, answers in others.items():
-        n_named, n = int(answers.is_named.sum()), len(answers.is_named)
+    for kind, guesses in others.items():
+        n_named, n = sum(guess.is_sure for guess in guesses), len(guesses)
         interval = binomtest(n_named, n).proportion_ci(method="wilson")
         table[kind] = {"n": n, "named": n_named / n, "low": float(interval.low), "high": float(interval.high)}
     return table
 
 
-def answer_curve(music: Answers, others: dict[str, Answers]) -> list[dict[str, float]]:
+def answer_curve(music: np.ndarray, others: dict[str, list[Guess]]) -> list[dict[str, float]]:
     """Shares of music answered, of recorded sound that is no music named, and of other genres named, by threshold.
 
-    Above a threshold on the confidence a genre is named. Made-up sounds and recordings that were changed do not count.
+    A genre is named where the probability that it is any of them is above a threshold; `music` has that of each track
+    [shape=(n,)]. Made-up sounds and recordings that were changed do not count.
     """
-    left_out = (OTHER_GENRES, *CHANGED)
-    recorded = [a.confidence for kind, a in others.items() if kind not in left_out and not kind.endswith("(made up)")]
-    confidences = {"answered": music.confidence, "not_music_named": np.concatenate([*recorded, np.zeros(0)])}
-    confidences["other_genres_named"] = others[OTHER_GENRES].confidence if OTHER_GENRES in others else np.zeros(0)
+    recorded = [kind for kind in others if kind not in (OTHER_GENRES, *CHANGED) and not kind.endswith("(made up)")]
+    confidences = {
+        "answered": music,
+        "not_music_named": np.array([guess.known for kind in recorded for guess in others[kind]]),
+        "other_genres_named": np.array([guess.known for guess in others.get(OTHER_GENRES, [])]),
+    }
     return [
         {"threshold": float(t)} | {name: float((c >= t).mean()) for name, c in confidences.items() if len(c)}
         for t in np.linspace(0.0, 1.0, N_THRESHOLDS + 2)[1:-1]
@@ -123,13 +105,12 @@ def measure_speech_over_music(
     spoken = [path for kind, paths in not_music.items() if kind.startswith("speech") for path in paths]
     if not spoken:
         return {}
-    table, chosen = {}, some_of_each_genre(tracks, SPEECH_TRACKS_PER_GENRE).tolist()
+    table, chosen = {}, some_of_each_genre(tracks, SPEECH_TRACKS_PER_GENRE)
+    pairs = [(tracks[i], spoken[k % len(spoken)]) for k, i in enumerate(chosen)]
     for level_db in MUSIC_TO_SPEECH_DB:
-        named, right = [], []
-        for k, i in enumerate(tqdm(chosen, desc=f"speech over music, {level_db:+.0f} dB", unit="track", leave=False)):
-            mixed = mix(load_audio(tracks[i].audio), load_audio(spoken[k % len(spoken)]), level_db)
-            guess = panel.classify(mixed, int(folds[i]))
-            named.append(guess.is_sure)
-            right.append(guess.is_sure and guess.genre == tracks.genre_names[i])
+        mixes = (mix(load_audio(track.audio), load_audio(speech), level_db) for track, speech in pairs)
+        guesses = panel.ask(mixes, folds[chosen].tolist(), f"speech over music, {level_db:+.0f} dB")
+        right = [guess.is_sure and guess.genre == track.genre for guess, (track, _) in zip(guesses, pairs, strict=True)]
+        named = [guess.is_sure for guess in guesses]
         table[f"{level_db:+.0f} dB"] = {"n": len(named), "named": float(np.mean(named)), "right": float(np.mean(right))}
     return table

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from tqdm.auto import tqdm
 
 from genre_gan import GenreClassifier, Guess
 from genre_gan.audio import AudioSource
@@ -20,6 +22,7 @@ class Panel:
         self.genres = self.classifiers[0].genres
         self.is_cross_validation = bool(folders)
 
-    def classify(self, audio: AudioSource, fold: int) -> Guess:
-        """What the classifier of this fold says; with one classifier, that one."""
-        return self.classifiers[fold % len(self.classifiers)].classify(audio)
+    def ask(self, sounds: Iterable[AudioSource], folds: Sequence[int], label: str) -> list[Guess]:
+        """What the classifier of its fold says of each sound; with one classifier, that one. `label` names the progress bar."""
+        progress = tqdm(zip(sounds, folds, strict=True), desc=label, total=len(folds), unit="sound", leave=False)
+        return [self.classifiers[fold % len(self.classifiers)].classify(sound) for sound, fold in progress]

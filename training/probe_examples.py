@@ -20,7 +20,6 @@ from tqdm.auto import tqdm
 
 from genre_gan.audio import load_audio
 from genre_gan.data.cache import FeatureStore
-from genre_gan.data.sources import TrackSet
 from genre_gan.data.splits import N_FOLDS, artist_groups
 from genre_gan.features import MUSICNN_SETTINGS, FeatureConfig, FeatureExtractor, cut_evenly
 from genre_gan.hub import packaged_weights
@@ -28,7 +27,7 @@ from genre_gan.models.classifier import LinearProbe, ProbeConfig
 from genre_gan.models.musicnn import MusiCNN
 from training.arguments import data_names
 from training.degrade import degrade, play_in_a_room, talk_over, telephone
-from training.not_music import KINDS, folds_of_strangers, make_not_music, speak, variations
+from training.not_music import KINDS, make_not_music, speak, variations
 
 FEATURES = FeatureConfig("musicnn", **MUSICNN_SETTINGS, segment_s=3.0)
 RATE_HZ = FEATURES.sample_rate_hz
@@ -145,15 +144,6 @@ def learn_music(
             fold=ALWAYS if extra and is_known else int(folds[i]),
             collection=names[tracks.sources[i]],
         )
-
-
-def stranger_folds(tracks: TrackSet) -> np.ndarray:
-    """`folds_of_strangers` of each source [shape=(n_tracks,)]."""
-    sources, folds = np.array(tracks.sources), np.zeros(len(tracks), np.int64)
-    for source in np.unique(sources):
-        members = np.flatnonzero(sources == source)
-        folds[members] = folds_of_strangers(tracks.select(members))
-    return folds
 
 
 def learn_not_music(
