@@ -30,7 +30,7 @@ from genre_gan.files import write_bytes
 from genre_gan.hub import push_model_folder
 from genre_gan.models.classifier import LinearProbe
 from training.arguments import data_names, launch_command
-from training.launch import is_main_process
+from training.launch import is_main_process, n_processes
 from training.not_music import folds_of_strangers, recordings, speech_program
 from training.probe_examples import NOT_MUSIC, RATE_HZ, FrontEnd, Recording, learn_music, learn_not_music
 from training.run_folder import check_run
@@ -49,11 +49,10 @@ def fit(front_end: FrontEnd, examples: Sequence[Recording]) -> LinearProbe:
     totals: dict[str, float] = {}
     for example in examples:
         totals[example.group] = totals.get(example.group, 0.0) + example.weight
-    not_music = {e.group for e in examples if e.class_id == none and e.group != "other genres"}
-    masses = {group: 1.0 for group in totals} | dict.fromkeys(not_music, NOT_MUSIC_WEIGHT / max(1, len(not_music)))
+    of_none = {e.group for e in examples if e.class_id == none}
+    masses = dict.fromkeys(totals, 1.0) | dict.fromkeys(of_none, NOT_MUSIC_WEIGHT / max(1, len(of_none)))
     masses |= {group: EXTRA_SHARE for group in totals if group.startswith("extra ")}
-    if "extra other genres" in masses or "other genres" in masses:
-        masses |= {group: OTHER_GENRES_WEIGHT for group in masses if group.endswith("other genres")}
+    masses |= {group: OTHER_GENRES_WEIGHT for group in totals if group == "extra other genres"}
     statistics = torch.cat([e.statistics for e in examples])
     classes = torch.cat([torch.full((len(e.statistics),), e.class_id) for e in examples])
     shares = [masses[e.group] * e.weight / totals[e.group] / len(e.statistics) for e in examples]
@@ -180,6 +179,8 @@ def train(args: argparse.Namespace) -> None:
     """Cross-validate, calibrate, fit on everything, and save the model and those of the folds."""
     if not is_main_process():
         return
+    if n_processes() > 1:
+        print("one process fits the linear probe; the others have nothing to do", flush=True)
     check_run(args, args.resume)
     waveform = FeatureConfig("waveform", RATE_HZ)
     store = FeatureStore(load_tracks(args.data or [DEFAULT_DATASET], args.genres), waveform, args.cache_dir, progress=True)

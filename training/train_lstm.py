@@ -16,7 +16,6 @@ import argparse
 import json
 import math
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
@@ -36,7 +35,6 @@ from training import linear_probe
 from training.arguments import add_common_arguments, positive_float, positive_int, run_script
 from training.batches import Batch, Slices, load_features, pick, split_store
 from training.generated import add_generated, add_generated_arguments
-from training.launch import is_main_process, n_processes
 from training.scores import check_genres, track_scores
 from training.trainer import Task, Trainer
 
@@ -51,9 +49,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model = parser.add_argument_group("LSTM")
     model.add_argument("--features", choices=FEATURES, default="mfcc-segment", help="(default: %(default)s)")
     model.add_argument("--segment-s", type=float, help="length of a slice; whole tracks for decibel and mfcc, else 3 by default")
-    model.add_argument("--min-segment-s", type=float, help="a shorter last slice is left out (default: --segment-s)")
-    model.add_argument("--sample-rate-hz", type=positive_int, default=22_050, help="(default: %(default)s)")
-    model.add_argument("--n-fft", type=positive_int, default=2048, help="(default: %(default)s)")
     model.add_argument("--hop-length", type=positive_int, default=512, help="(default: %(default)s)")
     model.add_argument("--n-mels", type=positive_int, default=128, help="mel bands (default: %(default)s)")
     model.add_argument("--hidden-size", type=positive_int, default=128, help="(default: %(default)s)")
@@ -62,8 +57,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--dropout", type=float, default=0.0, help="(default: %(default)s)")
     model.add_argument("--optimizer", choices=("adam", "sgd"), default="adam", help="(default: %(default)s)")
     model.add_argument("--learning-rate", type=positive_float, help="(default: 0.001 for adam, 0.01 for sgd)")
-    model.add_argument("--weight-decay", type=float, default=0.0, help="(default: %(default)s)")
-    model.add_argument("--label-smoothing", type=float, default=0.0, help="(default: %(default)s)")
     model.add_argument("--slice-step", type=positive_int, default=1, metavar="N",
                        help="train on every N-th slice of a track alone (default: %(default)s)")
     model.add_argument("--fold", type=int, help="which fold validates (default: --seed)")
@@ -77,8 +70,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if (args.extra_data or args.not_music) and not args.preset:
         parser.error("--extra-data and --not-music need --preset shipped")
-    if not 0 <= args.label_smoothing < 1 or not 0 <= args.dropout < 1:
-        parser.error("--label-smoothing and --dropout must be from 0 to below 1")
+    if not 0 <= args.dropout < 1:
+        parser.error("--dropout must be from 0 to below 1")
     return args
 
 
@@ -87,51 +80,41 @@ def feature_config(args: argparse.Namespace) -> FeatureConfig:
     segment_s = args.segment_s
     if segment_s is None and args.features not in ("decibel", "mfcc"):
         segment_s = 3.0
-    settings = {"sample_rate_hz": args.sample_rate_hz, "n_fft": args.n_fft, "hop_length": args.hop_length, "n_mels": args.n_mels}
-    if args.features == "musicnn":
-        settings = MUSICNN_SETTINGS
-    return FeatureConfig(args.features, **settings, segment_s=segment_s, min_segment_s=args.min_segment_s)
-
-
-@dataclass(frozen=True)
-class Sides:
-    """The slices to train and to validate on."""
-
-    train: Segments
-    valid: Segments
+    settings = MUSICNN_SETTINGS if args.features == "musicnn" else {"hop_length": args.hop_length, "n_mels": args.n_mels}
+    return FeatureConfig(args.features, **settings, segment_s=segment_s)
 
 
 class LSTMTask(Task):
     """Cross-entropy over genres, each genre weighing the same however many slices it has."""
 
-    def __init__(self, trainer: Trainer, store: FeatureStore, sides: Sides):
+    def __init__(self, trainer: Trainer, store: FeatureStore, train: Segments, valid: Segments):
         args = trainer.args
-        self.trainer, self.store, self.sides = trainer, store, sides
-        source = Slices(store, sides.train, trainer.rows_per_step, args.seed)
-        counts = np.bincount(source.genre_ids[sides.train.track], minlength=len(store.tracks.genres))
+        self.trainer, self.store, self.valid = trainer, store, valid
+        source = Slices(store, train, trainer.rows_per_step, args.seed)
+        counts = np.bincount(source.genre_ids[train.track], minlength=len(store.tracks.genres))
         if (counts == 0).any():
             missing = [genre for genre, count in zip(store.tracks.genres, counts, strict=True) if count == 0]
             raise ValueError(f"no training slice is long enough for: {', '.join(missing)}; use a smaller --segment-s")
         self.class_weights = torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32, device=trainer.device)
-        model = self._build(args)
+        model = self._build(args, train)
         self.average = trainer.average(model, EMA_DECAY)
         learning_rate = args.learning_rate or (0.001 if args.optimizer == "adam" else 0.01)
         learns = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if args.optimizer == "adam":
-            optimizer: torch.optim.Optimizer = torch.optim.AdamW(learns, learning_rate, weight_decay=args.weight_decay)
+            optimizer: torch.optim.Optimizer = torch.optim.Adam(learns, learning_rate)
         else:
-            optimizer = torch.optim.SGD(learns, learning_rate, 0.9, weight_decay=args.weight_decay)
+            optimizer = torch.optim.SGD(learns, learning_rate, 0.9)
         self.model, self.optimizer = trainer.prepare(model, optimizer)
         self.loader = trainer.loader(source)
 
-    def _build(self, args: argparse.Namespace) -> GenreLSTM:
+    def _build(self, args: argparse.Namespace, train: Segments) -> GenreLSTM:
+        """A new network that knows the statistics of the training slices."""
         shape = {name: getattr(args, name) for name in ("hidden_size", "bidirectional", "pooling", "dropout")}
         if args.features == "musicnn":
             shape["musicnn"] = MusiCNN.load(packaged_weights("musicnn")).config
         model = GenreLSTM(LSTMConfig(self.store.config, self.store.tracks.genres, **shape))
         if model.musicnn is not None:
             model.musicnn.load_state_dict(MusiCNN.load(packaged_weights("musicnn")).state_dict())
-        train = self.sides.train
         chosen = np.linspace(0, len(train) - 1, min(_STATISTICS_SLICES, len(train))).astype(int)
         rows = [self.store.read(int(train.track[i]), int(train.start[i]), int(train.n_frames[i])) for i in chosen]
         with torch.no_grad():
@@ -145,9 +128,7 @@ class LSTMTask(Task):
         self.model.train()
         n_frames = None if bool((batch.n_frames == batch.features.shape[1]).all()) else batch.n_frames
         logits = self.model(batch.features, n_frames)
-        loss = F.cross_entropy(
-            logits.float(), batch.genre_ids, reduction="none", label_smoothing=self.trainer.args.label_smoothing
-        )
+        loss = F.cross_entropy(logits.float(), batch.genre_ids, reduction="none")
         loss = (self.class_weights[batch.genre_ids] * loss).mean()
         self.trainer.accelerator.backward(loss)
         if self.trainer.accelerator.sync_gradients:
@@ -164,7 +145,7 @@ class LSTMTask(Task):
 
     def preview(self, folder: Path) -> dict[str, float]:
         """Accuracy on the validation side."""
-        scores, _ = evaluate(self.trained, self.store, self.sides.valid)
+        scores, _ = evaluate(self.trained, self.store, self.valid)
         write_bytes(folder / "scores.json", json.dumps(scores, indent=2).encode())
         return {
             "valid loss": scores["loss"],
@@ -191,8 +172,6 @@ def evaluate(model: GenreLSTM, store: FeatureStore, segments: Segments) -> tuple
 
 def train(args: argparse.Namespace) -> None:
     if args.preset:
-        if is_main_process() and n_processes() > 1:
-            print("one process fits the linear probe; the others have nothing to do", flush=True)
         linear_probe.train(args)
         return
     store = load_features(args, feature_config(args))
@@ -202,16 +181,16 @@ def train(args: argparse.Namespace) -> None:
     train_segments, all_tracks = pick(train_segments, every_nth(train_segments.track, args.slice_step)), store
     if args.generated:
         all_tracks, train_segments = add_generated(args, store, split, train_segments, fold)
-    sides = Sides(train_segments, valid_segments)
     trainer = Trainer(args, "lstm", all_tracks)
-    task = LSTMTask(trainer, all_tracks, sides)
+    task = LSTMTask(trainer, all_tracks, train_segments, valid_segments)
     trainer.fit(task)
     if trainer.is_main:
-        (on_train, _), (on_valid, confusion) = (evaluate(task.trained, all_tracks, side) for side in (sides.train, sides.valid))
+        on_train, _ = evaluate(task.trained, all_tracks, train_segments)
+        on_valid, confusion = evaluate(task.trained, all_tracks, valid_segments)
         trainer.say(f"{split.summary()}: accuracy {on_valid['track_accuracy']:.3f} by track")
         record = trainer.record(task.loader, store, split) | {"fold": fold, "generated": args.generated, "valid": on_valid}
         task.trained.training_record = record
-        n_generated = int((sides.train.track >= len(store.tracks)).sum())
+        n_generated = int((train_segments.track >= len(store.tracks)).sum())
         result = record | {"train": on_train, "n_generated_slices": n_generated, "confusion": confusion.tolist()}
         write_bytes(args.output_dir / "result.json", json.dumps(result, indent=2).encode())
     trainer.finish(task.trained.save_pretrained)
