@@ -14,6 +14,9 @@ from genre_gan.markdown import interval, table
 from genre_gan.plots import save_figure
 
 SHOWN_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+CURVES = {
+    "answered": "music answered", "not_music_named": "no music, recorded, named", "other_genres_named": "other genres named",
+}  # fmt: skip
 
 
 def write_results(results: dict, folder: Path) -> str:
@@ -48,11 +51,10 @@ def _parts(results: dict) -> Iterator[str]:
             "another one; and how far the probabilities move, by the largest of each track. A change that moves nothing, such as "
             "16 kHz for a classifier that works at 16 kHz, cannot lose anything."
         )
-        found = results["robustness"].items()
         rows = (
             [name, row["n"], f"{row['balanced']:.3f}", _points(row["lost"]), f"{row['turned']:.0%}",
              f"{row['moved']:.3f}", f"{row['sure']:.0%}"]
-            for name, row in found
+            for name, row in results["robustness"].items()
         )  # fmt: skip
         yield table(["the same music", "tracks", "balanced", "points lost", "other guess", "moved", "sure"], rows)
     yield "Sound that should not be named:"
@@ -80,13 +82,12 @@ def _points(found: dict) -> str:
 
 
 def _curve_table(curve: list[dict]) -> str:
-    names = [name for name in ("answered", "not_music_named", "other_genres_named") if name in curve[0]]
-    heads = {"answered": "music answered", "not_music_named": "no music, recorded, named"}
-    heads["other_genres_named"] = "other genres named"
+    names = [name for name in CURVES if name in curve[0]]
     nearest = np.abs(np.subtract.outer(SHOWN_THRESHOLDS, [row["threshold"] for row in curve])).argmin(1)
     chosen = [curve[i] for i in nearest]
     rows = ([f"{row['threshold']:.2f}", *(f"{row[name]:.0%}" for name in names)] for row in chosen)
-    return "If a genre were named from some confidence on:\n\n" + table(["confidence", *(heads[name] for name in names)], rows)
+    heads = ["confidence", *(CURVES[name] for name in names)]
+    return "If a genre were named from some confidence on:\n\n" + table(heads, rows)
 
 
 def confusion_figure(confusion: np.ndarray, genres: tuple[str, ...]) -> Figure:

@@ -199,6 +199,8 @@ def by_genre(judged: Judged, genres: tuple[str, ...]) -> dict[str, dict]:
 
 def measure_robustness(panel: Panel, tracks: TrackSet, folds: np.ndarray, judged: Judged, per_genre: int) -> dict[str, dict]:
     """Balanced accuracy on up to `per_genre` tracks of each genre, spread evenly: as they are, as `judged`, and changed."""
+    if per_genre == 0:
+        return {}
     chosen = some_of_each_genre(tracks, per_genre)
     some, some_folds, plain = tracks.select(chosen), folds[chosen], judged.pick(chosen)
 
@@ -267,7 +269,7 @@ def run(args: argparse.Namespace) -> None:
         "by_genre": by_genre(judged, panel.genres),
         "reliability": reliability(judged.probabilities, judged.genre_ids),
         "confusion": confusion_matrix(judged.genre_ids, judged.guesses, labels=range(len(panel.genres))).tolist(),
-        "robustness": measure_robustness(panel, tracks, folds, judged, args.robustness_tracks) if args.robustness_tracks else {},
+        "robustness": measure_robustness(panel, tracks, folds, judged, args.robustness_tracks),
         "named": named_shares(others),
         "curve": answer_curve(judged.known, others),
         "comparison": compare(data_names([args.model, *args.compare]), judged, rivals, tracks, folds),

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -89,10 +89,10 @@ def generated(generator: GenreGenerator, genres: list[str], duration_s: float, s
 
 def generated_sets(sources: list[str], genres: list[str], duration_s: float, seed: int) -> dict[str, ClipSet]:
     """Clips of each generator, none chosen among others."""
-    sets = {}
-    for source in sources:
-        sets[f"generated, {source}"] = generated(GenreGenerator.from_pretrained(source), genres, duration_s, seed)
-    return sets
+    return {
+        f"generated, {source}": generated(GenreGenerator.from_pretrained(source), genres, duration_s, seed)
+        for source in sources
+    }
 
 
 def fit_probe(patches: list[np.ndarray], genres: list[str], duration_s: float) -> GenreProbe:
@@ -107,24 +107,14 @@ def fit_probe(patches: list[np.ndarray], genres: list[str], duration_s: float) -
     return GenreProbe(np.stack(embeddings), names, tracks)
 
 
-@dataclass
-class Material:
-    """What there is to compare with.
+def gather(
+    embedder: Embedder, store: FeatureStore, split: Split, genres: tuple[str, ...], args: argparse.Namespace
+) -> tuple[Comparison, ClipSet, ClipSet]:
+    """Cut real clips and fit the probe.
 
-    Attributes:
-        comparison: against the reference.
-        seen, unseen: clips of the training and the validation side, equally many of each genre.
-        n_reference: clips of the reference.
+    Returns:
+        What compares with the reference, and clips of the training and of the validation side, equally many of each genre.
     """
-
-    comparison: Comparison
-    seen: ClipSet
-    unseen: ClipSet
-    n_reference: int
-
-
-def gather(embedder: Embedder, store: FeatureStore, split: Split, genres: tuple[str, ...], args: argparse.Namespace) -> Material:
-    """Cut real clips and fit the probe."""
     long_enough = split.train[store.n_frames[split.train] >= args.duration_s * store.frame_rate_hz]
     scarce = [genre for genre in genres if genre not in np.array(store.tracks.genre_names)[long_enough]]
     if scarce:
@@ -141,7 +131,7 @@ def gather(embedder: Embedder, store: FeatureStore, split: Split, genres: tuple[
     unseen_clips = unseen.take(genres, n)
     reference = others.take(genres, n_reference) if embedder.name == "MTT_vgg" else unseen_clips
     comparison = Comparison(embedder, probe, reference, np.concatenate(patches), unseen_clips)
-    return Material(comparison, seen.take(genres, n), unseen_clips, len(reference))
+    return comparison, seen.take(genres, n), unseen_clips
 
 
 def long_sets(store: FeatureStore, split: Split, main: GenreGenerator, args: argparse.Namespace) -> dict[str, ClipSet]:
@@ -163,20 +153,19 @@ def evaluate(args: argparse.Namespace) -> None:
     tracks = load_tracks(args.data, main.genres)
     store = FeatureStore(tracks, FeatureConfig("waveform"), args.cache_dir, progress=True)
     split = split_tracks(store.tracks, args.split, seed=args.seed)
-    material = gather(embedder, store, split, main.genres, args)
-    wanted = material.unseen.genres
+    comparison, seen, unseen = gather(embedder, store, split, main.genres, args)
     sets = {}
     if reporting:
-        sets = {SEEN: material.seen, UNSEEN: material.unseen}
+        sets = {SEEN: seen, UNSEEN: unseen}
         griffin_lim = partial(griffin_lim_copy, cache_dir=args.cache_dir or cache_folder())
-        sets["Griffin-Lim copy of unseen"] = copy_clips(material.unseen, griffin_lim, "Griffin-Lim")
+        sets["Griffin-Lim copy of unseen"] = copy_clips(unseen, griffin_lim, "Griffin-Lim")
         if copy := codec_copy(main.model, main.sample_rate_hz):
-            sets["codec copy of unseen"] = copy_clips(material.unseen, copy, "codec copy")
-    sets |= generated_sets(args.model, wanted, args.duration_s, args.seed)
+            sets["codec copy of unseen"] = copy_clips(unseen, copy, "codec copy")
+    sets |= generated_sets(args.model, unseen.genres, args.duration_s, args.seed)
     if reporting:
-        sets[f"generated, {args.model[0]}, as loud as unseen"] = as_loud_as(material.unseen, sets[f"generated, {args.model[0]}"])
-        sets |= generated_sets(["fcn", "cnn"], wanted, args.duration_s, args.seed)
-        sets["white noise"] = white_noise(material.unseen)
+        sets[f"generated, {args.model[0]}, as loud as unseen"] = as_loud_as(unseen, sets[f"generated, {args.model[0]}"])
+        sets |= generated_sets(["fcn", "cnn"], unseen.genres, args.duration_s, args.seed)
+        sets["white noise"] = white_noise(unseen)
     progress = tqdm(sets.items(), desc="measuring", unit="row", leave=False)
     doubt = split.doubt(main.model.training_record, store.tracks, args.seed)
     report = {
@@ -186,9 +175,9 @@ def evaluate(args: argparse.Namespace) -> None:
         "split": split.summary(),
         "seed": args.seed,
         "duration_s": args.duration_s,
-        "n_reference": material.n_reference,
+        "n_reference": len(comparison.reference.embeddings),
         "remark": f"**The generator may have heard unseen tracks: {doubt}.**" if doubt else None,
-        "rows": [asdict(material.comparison.measure(name, clips)) for name, clips in progress],
+        "rows": [asdict(comparison.measure(name, clips)) for name, clips in progress],
         "sound": [asdict(measure_sound(name, clips)) for name, clips in sets.items()] if reporting else [],
         "structure_s": args.structure_s,
         "structure_clips": args.structure_clips,

@@ -42,7 +42,7 @@ def others_to_ask_about(
 ) -> Iterator[tuple[str, Iterable[AudioSource], Sequence[int]]]:
     """Kinds of sound, the sounds of each, and whom to ask: the fold of which no model learned from a recording or a track.
 
-    Recordings that are no music, music of other genres than `genres`, and made-up sounds, about which models are asked in turn.
+    Recordings that are no music, music of other genres than `genres`, and made-up sounds, about which all are asked in turn.
     """
     unknown = [i for i, genre in enumerate(other_music.genre_names) if genre not in genres] if other_music else []
     if other_music and not unknown:

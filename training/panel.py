@@ -23,6 +23,6 @@ class Panel:
         self.is_cross_validation = bool(folders)
 
     def ask(self, sounds: Iterable[AudioSource], folds: Sequence[int], label: str) -> list[Guess]:
-        """What the classifier of its fold says of each sound; with one classifier, that one. `label` names the progress bar."""
+        """What the classifier of its fold says of each sound; with one classifier, that one. `label` is the progress bar's."""
         progress = tqdm(zip(sounds, folds, strict=True), desc=label, total=len(folds), unit="sound", leave=False)
         return [self.classifiers[fold % len(self.classifiers)].classify(sound) for sound, fold in progress]
