@@ -44,8 +44,8 @@ UNSURE_SHARE = 0.08  # of unheard music, that which looks least like any of the 
 
 
 def fit(front_end: FrontEnd, examples: Sequence[Recording]) -> LinearProbe:
-    """The network whose linear head has the least cross-entropy on `examples`, with a penalty on its squared coefficients."""
-    network, none = front_end.network, len(front_end.network.config.genres)
+    """A network whose linear head has the least cross-entropy on `examples`, with a penalty on its squared coefficients."""
+    network, none = copy.deepcopy(front_end.network), len(front_end.network.config.genres)
     totals: dict[str, float] = {}
     for example in examples:
         totals[example.group] = totals.get(example.group, 0.0) + example.weight
@@ -105,6 +105,11 @@ def answer(network: LinearProbe, examples: Sequence[Recording]) -> list[Answer]:
     return [Answer(e, network.output(network.standardise(e.statistics[: e.n_asked])).numpy()) for e in asked]
 
 
+def answer_unheard(networks: Sequence[LinearProbe], examples: Sequence[Recording]) -> list[Answer]:
+    """What the network of each fold says of the recordings of that fold, which it never heard."""
+    return [a for fold, network in enumerate(networks) for a in answer(network, [e for e in examples if e.fold == fold])]
+
+
 def pooled(answers: Sequence[Answer], temperature: float, agreement: float) -> np.ndarray:
     """Probabilities of each recording [shape=(n, n_classes)], as the classifier would pool them."""
     rows = []
@@ -132,13 +137,12 @@ def choose_calibration(answers: Sequence[Answer]) -> Calibration:
     return Calibration(temperature, agreement, min(threshold, HIGHEST_THRESHOLD))
 
 
-def score(music: Sequence[Answer], others: Sequence[Answer]) -> dict:
-    """How good the answers are; each fold is calibrated on the others."""
+def score(music: Sequence[Answer], others: Sequence[Answer], calibrations: Sequence[Calibration]) -> dict:
+    """How good the answers are, by the calibration of each fold, which is chosen on the others."""
     probabilities, is_sure = np.zeros((len(music), music[0].logits.shape[1])), np.zeros(len(music), bool)
     folds = np.array([item.recording.fold for item in music])
     named: dict[str, list[bool]] = {}
-    for fold in range(N_FOLDS):
-        settings = choose_calibration([item for item in music if item.recording.fold != fold])
+    for fold, settings in enumerate(calibrations):
         sharpness = settings.temperature, settings.agreement
         mine = np.flatnonzero(folds == fold)
         probabilities[mine] = pooled([music[i] for i in mine.tolist()], *sharpness)
@@ -195,16 +199,11 @@ def train(args: argparse.Namespace) -> None:
     if args.extra_data:
         extra_store = FeatureStore(load_tracks(args.extra_data), waveform, args.cache_dir, progress=True)
         others += learn_music(args, front_end, extra_store, folds_of_strangers(extra_store.tracks), extra=True)
-    answers: list[Answer] = []
-    strange: list[Answer] = []
-    networks = []
-    for fold in range(N_FOLDS):
-        network = fit(front_end, [e for e in (*music, *others) if e.fold != fold])
-        answers += answer(network, [e for e in music if e.fold == fold])
-        strange += answer(network, [e for e in others if e.fold == fold])
-        networks.append(copy.deepcopy(network))
+    networks = [fit(front_end, [e for e in (*music, *others) if e.fold != fold]) for fold in range(N_FOLDS)]
+    answers, strange = answer_unheard(networks, music), answer_unheard(networks, others)
+    calibrations = [choose_calibration([a for a in answers if a.recording.fold != fold]) for fold in range(N_FOLDS)]
     for fold, network in enumerate(networks):
-        network.config = replace(network.config, **choose_calibration([a for a in answers if a.recording.fold != fold])._asdict())
+        network.config = replace(network.config, **calibrations[fold]._asdict())
         learned = store.tracks.select(np.flatnonzero((folds >= 0) & (folds != fold)))
         network.training_record = {
             "command": launch_command(1),
@@ -212,7 +211,7 @@ def train(args: argparse.Namespace) -> None:
             "tracks_per_genre": learned.tracks_per_genre,
         }
         network.save_pretrained(args.output_dir / f"fold-{fold}" / "model")
-    settings, scores = choose_calibration(answers), score(answers, strange)
+    settings, scores = choose_calibration(answers), score(answers, strange, calibrations)
     scores["named of a source never heard"] = without_a_source(front_end, [*music, *others], settings)
     network = fit(front_end, [*music, *others])
     network.config = replace(network.config, **settings._asdict())
