@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from genre_gan.evaluation.changes import CHANGES, as_mp3, cut_to_5_s, from_a_lap
 from genre_gan.features import FeatureConfig
 from genre_gan.models.classifier import GenreLSTM, LSTMConfig
 from tests.conftest import synthesize, write_music_folder
-from training import evaluate_classifier
+from training import evaluate_classifier, open_set
 from training.evaluate_classifier import Judged, ask, measure_robustness, summarise
 from training.not_music import recordings
 from training.open_set import OTHER_GENRES, answer_curve, named_shares
@@ -184,6 +185,28 @@ def test_the_curve_counts_what_lies_above_each_threshold():
     low, high = (pytest.approx(bound, abs=1e-3) for bound in (0.095, 0.905))
     assert named_shares(others)["speech"] == {"n": 2, "named": 0.5, "low": low, "high": high}
     assert "other_genres_named" not in answer_curve(music, {"speech": others["speech"]})[0]
+
+
+def test_models_are_asked_about_speech_that_they_did_not_learn_from(monkeypatch, music_folder):
+    tracks, mixed = load_tracks([str(music_folder)]), []
+    folds = np.arange(len(tracks)) % 5
+    monkeypatch.setattr(open_set, "load_audio", lambda audio: audio)
+    monkeypatch.setattr(open_set, "mix", lambda music, voice, level_db: mixed.append(voice) or music)
+
+    class Hearing:
+        classifiers = range(5)
+
+        def ask(self, sounds, asked, label):
+            which = [next(i for i in range(len(tracks)) if tracks[i].audio == sound) for sound in sounds]
+            assert [int(folds[i]) for i in which] == asked
+            assert [int(voice.stem) % 5 for voice in mixed[-len(asked) :]] == asked
+            return [guess(True) for _ in asked]
+
+    speech = {"speech, a": [Path(f"{i}.wav") for i in range(7)], "speech, b": [Path(f"{i}.wav") for i in range(4)]}
+    table = open_set.measure_speech_over_music(Hearing(), tracks, folds, speech | {"room": [Path("0.wav")]})
+    assert [row["n"] for row in table.values()] == [6, 6, 6, 6] and len(mixed) == 24
+    nobody = open_set.measure_speech_over_music(Hearing(), tracks, np.full(len(tracks), 4), {"speech": [Path("0.wav")]})
+    assert nobody == {}
 
 
 def test_wilson_intervals_by_hand():

@@ -38,7 +38,8 @@ from training.scores import balanced_accuracy, check_genres, expected_calibratio
 
 L2 = 0.03  # weight of the squared coefficients beside the mean cross-entropy
 EXTRA_SHARE = 0.15  # of a genre's weight, for what --extra-data has of it
-OTHER_GENRES_WEIGHT, NOT_MUSIC_WEIGHT = 1.0, 4.0  # a genre weighs 1
+# A genre weighs 1. The latter is divided among all kinds of none of these, of which other genres have the former instead.
+OTHER_GENRES_WEIGHT, NOT_MUSIC_WEIGHT = 1.0, 4.0
 HIGHEST_THRESHOLD = 0.9999  # rounded to 1, nothing would reach it
 UNSURE_SHARE = 0.08  # of unheard music, that which looks least like any of the genres
 

@@ -101,14 +101,22 @@ def some_of_each_genre(tracks: TrackSet, per_genre: int) -> np.ndarray:
 def measure_speech_over_music(
     panel: Panel, tracks: TrackSet, folds: np.ndarray, not_music: dict[str, list[Path]]
 ) -> dict[str, dict]:
-    """What is said of music under recorded speech, by the level of the music relative to the speech."""
-    spoken = [path for kind, paths in not_music.items() if kind.startswith("speech") for path in paths]
-    if not spoken:
+    """What is said of music under recorded speech, by the level of the music relative to the speech.
+
+    A model is asked about speech that it never heard either.
+    """
+    n_models, table = len(panel.classifiers), {}
+    spoken = [paths for kind, paths in not_music.items() if kind.startswith("speech")]
+    unheard = [[path for paths in spoken for path in paths[fold::n_models]] for fold in range(n_models)]
+    chosen = [i for i in some_of_each_genre(tracks, SPEECH_TRACKS_PER_GENRE) if unheard[folds[i] % n_models]]
+    if not chosen:
         return {}
-    table, chosen = {}, some_of_each_genre(tracks, SPEECH_TRACKS_PER_GENRE)
-    pairs = [(tracks[i], spoken[k % len(spoken)]) for k, i in enumerate(chosen)]
+    pairs = []
+    for k, i in enumerate(chosen):
+        voices = unheard[folds[i] % n_models]
+        pairs.append((tracks[i], voices[k % len(voices)]))
     for level_db in MUSIC_TO_SPEECH_DB:
-        mixes = (mix(load_audio(track.audio), load_audio(speech), level_db) for track, speech in pairs)
+        mixes = (mix(load_audio(track.audio), load_audio(voice), level_db) for track, voice in pairs)
         guesses = panel.ask(mixes, folds[chosen].tolist(), f"speech over music, {level_db:+.0f} dB")
         right = [guess.is_sure and guess.genre == track.genre for guess, (track, _) in zip(guesses, pairs, strict=True)]
         named = [guess.is_sure for guess in guesses]
