@@ -11,8 +11,7 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,19 @@ _RECORD = "record.json"
 _FORMAT = 2  # raised when older checkpoints cannot be resumed from any more
 
 
+def keep_plain_models(accelerator: Accelerator) -> None:
+    """Have checkpoints hold the models without wrappers, so that one of two processes can be resumed on one."""
+
+    def save(models: list[nn.Module], weights: list[dict], folder: str) -> None:
+        weights[:] = [accelerator.unwrap_model(model).state_dict() for model in models]
+
+    def load(models: list[nn.Module], folder: str) -> None:
+        models[:] = [accelerator.unwrap_model(model) for model in models]
+
+    accelerator.register_save_state_pre_hook(save)
+    accelerator.register_load_state_pre_hook(load)
+
+
 def write_checkpoint(accelerator: Accelerator, folder: Path, step: int, notes: dict[str, Any], keep: int) -> None:
     """Save the state under a temporary name, sync, rename, sync the folder; then delete all but the newest `keep`.
 
@@ -39,8 +51,7 @@ def write_checkpoint(accelerator: Accelerator, folder: Path, step: int, notes: d
     try:
         for leftover in folder.glob(".writing-*"):
             shutil.rmtree(leftover)
-        with _plain_models(accelerator):
-            accelerator.save_state(str(temporary))
+        accelerator.save_state(str(temporary))
         digests = {path.name: _digest(path) for path in sorted(temporary.iterdir())}
         write_bytes(temporary / _RECORD, json.dumps({"format": _FORMAT, "step": step, "sha256": digests} | notes).encode())
         for path in [*temporary.iterdir(), temporary]:
@@ -94,35 +105,14 @@ def load_checkpoint(accelerator: Accelerator, path: Path, record: dict[str, Any]
     if not path.is_dir():
         raise TrainingError(f"this host does not see {path}: put --output-dir on a disk that all hosts share")
     try:
-        with _plain_models(accelerator):
-            accelerator.load_state(str(path))
+        accelerator.load_state(str(path))
     except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError) as error:
         raise TrainingError(f"{path} cannot be loaded into this training: {error}") from error
     accelerator.step = 0  # of the batches whose gradients are added; a checkpoint is behind the last of them
 
 
-@contextmanager
-def _plain_models(accelerator: Accelerator) -> Iterator[None]:
-    """Have checkpoints hold the models without wrappers, so that one of two processes can be resumed on one."""
-
-    def save(models: list[nn.Module], weights: list[dict], folder: str) -> None:
-        weights[:] = [accelerator.unwrap_model(model).state_dict() for model in models]
-
-    def load(models: list[nn.Module], folder: str) -> None:
-        models[:] = [accelerator.unwrap_model(model) for model in models]
-
-    hooks = [accelerator.register_save_state_pre_hook(save), accelerator.register_load_state_pre_hook(load)]
-    yield
-    for hook in hooks:
-        hook.remove()
-
-
 def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while part := file.read(2**24):
-            digest.update(part)
-    return digest.hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _sync(path: Path) -> None:

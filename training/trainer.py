@@ -36,7 +36,7 @@ from genre_gan.features import FeatureConfig
 from genre_gan.hub import push_model_folder
 from training.arguments import TrainingError, data_names, launch_command
 from training.batches import Batch, Loader, Source, StreamLoader, check_batch_size
-from training.checkpoints import load_checkpoint, newest_checkpoint, write_checkpoint
+from training.checkpoints import keep_plain_models, load_checkpoint, newest_checkpoint, write_checkpoint
 from training.launch import StopSignals, is_resumed, start_accelerator, what_runs
 from training.run_folder import RunFolder, check_run
 
@@ -73,6 +73,7 @@ class Trainer:
         self.args, self.name, self.resume = args, name, is_resumed(args)
         check_run(args, self.resume)
         self.accelerator = start_accelerator(args)
+        keep_plain_models(self.accelerator)
         self.device, self.is_main = self.accelerator.device, self.accelerator.is_main_process
         self.n_processes = self.accelerator.num_processes
         self.command = launch_command(self.n_processes)
@@ -260,8 +261,7 @@ class Trainer:
     def _load_checkpoint(self, loader: Loader | StreamLoader) -> int:
         """Restore the newest whole checkpoint, which the main process finds for all, and return its step; 0 for none."""
         found = [newest_checkpoint(self.checkpoints, self.say) if self.is_main else None]
-        if self.n_processes > 1:
-            broadcast_object_list(found)
+        broadcast_object_list(found)
         if found[0] is None:
             self.say("no checkpoint to resume from: starting at step 0")
             return 0
