@@ -130,14 +130,12 @@ def launch_command(n_processes: int = 1) -> str:
     if "--cache-dir" in words:
         position = words.index("--cache-dir")
         del words[position : position + 2]
-    script = f"training/{Path(sys.argv[0]).name} {shlex.join(words)}"
+    script = [f"training/{Path(sys.argv[0]).name}", *words]
     on_this_host = int(os.environ.get("LOCAL_WORLD_SIZE", n_processes))
-    if n_processes == 1:
-        return f"python {script}"
     if n_processes <= on_this_host:
-        return f"python -m torch.distributed.run --standalone --nproc_per_node {n_processes} {script}"
+        return shlex.join(["python", *python_words(n_processes)[1:], *script])
     hosts = f"--nnodes {n_processes // on_this_host} --node_rank RANK --master_addr HOST"
-    return f"python -m torch.distributed.run {hosts} --nproc_per_node {on_this_host} {script}"
+    return f"python -m torch.distributed.run {hosts} --nproc_per_node {on_this_host} {shlex.join(script)}"
 
 
 def run_script(main_function: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ import signal
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -34,7 +34,6 @@ from training.arguments import TrainingError
 from training.launch import check_precision, is_main_process, is_resumed, n_processes
 from training.run_folder import check_run
 
-T = TypeVar("T")
 _SHARED_MEMORY = Path("/dev/shm")  # through which batches come from the processes that read
 
 
@@ -208,7 +207,7 @@ class StreamLoader:
             yield batch
 
 
-def _one_ahead(loader: Iterable[T]) -> Generator[T, None, None]:
+def _one_ahead(loader: Iterable[Any]) -> Generator[Any, None, None]:
     """A loader's items, of which a thread fetches the next one from the processes that read while this one is used."""
     iterator: Any = iter(loader)  # a generator, of accelerate's
     with contextlib.closing(iterator) as items, ThreadPoolExecutor(1) as thread:

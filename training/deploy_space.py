@@ -23,12 +23,12 @@ from genre_gan.hub import check_can_push, commit_files, open_repo, writing_to_hu
 from training.arguments import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
-# What stands in the README's header, in this order; the hardware is called `suggested_hardware` there.
-HEADER = (
-    "title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "python_version", "app_file", "short_description", "license",
-    "hardware", "models", "datasets", "tags",
-)
-SETTINGS = {*HEADER, "variables"}
+# What `Spacefile` has. All but the variables stand in the README's header, where hardware is called `suggested_hardware`.
+SETTINGS: dict[str, type] = {
+    **dict.fromkeys(("title", "emoji", "colorFrom", "colorTo", "short_description", "license", "hardware"), str),
+    **dict.fromkeys(("sdk", "sdk_version", "python_version", "app_file"), str),
+    **{"models": list, "datasets": list, "tags": list, "variables": dict},
+}
 RESULTS = (".md", ".png")  # what the About tab shows
 
 
@@ -51,11 +51,11 @@ def read_spacefile(owner: str, path: Path = ROOT / "Spacefile") -> dict[str, Any
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     found = set(settings) if isinstance(settings, dict) else set()
-    if found != SETTINGS:
-        raise ValueError(f"{path} must have exactly these settings: {', '.join(sorted(SETTINGS))}; "
-                         f"missing or unknown: {', '.join(sorted(found ^ SETTINGS))}")
-    kinds = {name: str for name in SETTINGS} | {"models": list, "datasets": list, "tags": list, "variables": dict}
-    for name, kind in kinds.items():
+    if wrong := sorted(found ^ SETTINGS.keys()):
+        raise ValueError(
+            f"{path} must have exactly these settings: {', '.join(sorted(SETTINGS))}; missing or unknown: {', '.join(wrong)}"
+        )
+    for name, kind in SETTINGS.items():
         if not isinstance(settings[name], kind):
             raise ValueError(f"{path}: {name} must be a {kind.__name__}, got {settings[name]!r}; put versions in quotes")
     return settings
@@ -63,7 +63,8 @@ def read_spacefile(owner: str, path: Path = ROOT / "Spacefile") -> dict[str, Any
 
 def space_readme(settings: dict[str, Any], readme: str) -> str:
     """The project's README under the header that tells the Hub how to run the Space."""
-    values = {"suggested_hardware" if name == "hardware" else name: settings[name] for name in HEADER}
+    values = {name: value for name, value in settings.items() if name != "variables"}
+    values["suggested_hardware"] = values.pop("hardware")
     header = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     body = re.sub(r"^---\n.*?\n---\n+", "", readme, flags=re.DOTALL)
     return f"---\n{header}---\n\n{body}"

@@ -41,22 +41,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def commands(args: argparse.Namespace) -> dict[str, list[str]]:
     """The script and its arguments for each model, in an order in which each finds what it needs."""
-    runs = args.output_dir
     data = [*repeated("--data", args.data or [DEFAULT_DATASET]), "--genres", *GENRES]
     further = repeated("--extra-data", args.extra_data) + repeated("--not-music", args.not_music)
-    ready = {
-        "mel": ["train_cgan.py", "--split", "artist", "--mixed-precision", "bf16", "--epochs", "100000"],
-        "fcn": ["train_cgan.py", "--model", "fcn", "--epochs", "100000"],
-        "cnn": [
-            "train_cgan.py", "--model", "cnn", "--batch-size", "32", "--mixed-precision", "bf16", "--epochs", "100000",
-        ],
-        "classifier": ["train_lstm.py", "--preset", "shipped", *further],
+    gans = {
+        "mel": ["--split", "artist", "--mixed-precision", "bf16"],
+        "fcn": ["--model", "fcn"],
+        "cnn": ["--model", "cnn", "--batch-size", "32", "--mixed-precision", "bf16"],
     }
-    made = {}
-    for name, (script, *options) in ready.items():
-        steps = ["--max-steps", str(STEPS[name])] if name in STEPS else []
-        made[name] = [script, *data, *options, *steps, "--output-dir", f"{runs}/{name}", "--resume"]
-    return made
+    made = {
+        name: ["train_cgan.py", *data, *options, "--epochs", "100000", "--max-steps", str(STEPS[name])]
+        for name, options in gans.items()
+    }
+    made["classifier"] = ["train_lstm.py", *data, "--preset", "shipped", *further]
+    return {name: [*words, "--output-dir", f"{args.output_dir}/{name}", "--resume"] for name, words in made.items()}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -54,13 +54,6 @@ from training.spectral_task import SEMITONES, SpectralGANTask
 from training.trainer import Trainer
 from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask
 
-BATCH_SIZES = {"mel": 16, "fcn": 64, "cnn": 64}
-DEFAULTS: dict[str, dict[str, float | str]] = {  # of the other options whose best value depends on the model
-    "mel": {"learning_rate": 5e-4, "split": "track"},
-    "fcn": {"learning_rate": 2e-4},
-    "cnn": {"learning_rate": 2e-4},
-}
-
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -103,12 +96,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     longer, shorter = args.crop_frames
     if longer % 8 or shorter % 8 or longer < max(16, shorter):
         parser.error(f"--crop-frames must be multiples of 8, the longer first and at least 16, got {longer} {shorter}")
+    is_mel = args.model == "mel"
     if args.batch_size is None:  # as the default says, or as many more as give each process whole groups
-        unit = n_processes() * (GROUP_ROWS if args.model == "mel" else 1)
-        args.batch_size = unit * math.ceil(BATCH_SIZES[args.model] / unit)
-    for name, value in DEFAULTS[args.model].items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
+        unit = n_processes() * (GROUP_ROWS if is_mel else 1)
+        args.batch_size = unit * math.ceil((16 if is_mel else 64) / unit)
+    if args.learning_rate is None:
+        args.learning_rate = 5e-4 if is_mel else 2e-4
+    if args.split is None and is_mel:
+        args.split = "track"
     return args
 
 
