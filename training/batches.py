@@ -54,31 +54,22 @@ class Batch(NamedTuple):
     conditions: Tensor
     keys: Tensor
 
-    def __reduce__(self) -> tuple:
-        """Between processes the features alone take the way of shared memory, which costs more than a few numbers are worth."""
-        features, *others = self
-        return _received, (features, *(tensor.numpy() for tensor in others))
-
     def randn(self, *shape: int, draw: int = 0) -> Tensor:
         """Normal noise Tensor[B x *shape], the same on every device; `draw` tells several draws of one step apart."""
         bits = self._bits(math.prod(shape), draw)
         radius = (-2.0 * torch.log((((bits >> 32) & 0xFFFFFFFF) + 1).float() * 2.0**-32)).sqrt()
         angle = (bits & 0xFFFFFFFF).float() * (2.0 * math.pi * 2.0**-32)
-        return (radius * angle.cos()).unflatten(1, shape) if shape else (radius * angle.cos())[:, 0]
+        return (radius * angle.cos()).reshape(len(bits), *shape)
 
     def rand(self, *shape: int, draw: int = 0) -> Tensor:
         """Uniform noise in [0, 1) Tensor[B x *shape]; draws of `randn` and `rand` share their numbers."""
-        uniform = ((self._bits(math.prod(shape), draw) >> 40) & 0xFFFFFF).float() * 2.0**-24
-        return uniform.unflatten(1, shape) if shape else uniform[:, 0]
+        bits = self._bits(math.prod(shape), draw)
+        return (((bits >> 40) & 0xFFFFFF).float() * 2.0**-24).reshape(len(bits), *shape)
 
     def _bits(self, n: int, draw: int) -> Tensor:
         """Random int64 Tensor[B x n]: number i of a row is SplitMix64 (Steele et al. 2014) of its key, `draw` and i."""
         start = _mix(self.keys + _signed((draw + 1) * _GAMMA))[:, None]
         return _mix(start + _signed(_GAMMA) * torch.arange(1, n + 1, device=self.keys.device))
-
-
-def _received(features: Tensor, *others: np.ndarray) -> Batch:
-    return Batch(features, *map(torch.from_numpy, others))
 
 
 _GAMMA = 0x9E3779B97F4A7C15

@@ -19,7 +19,6 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 from torch import nn
 
-from genre_gan.files import write_bytes
 from training.arguments import TrainingError
 
 _RECORD = "record.json"
@@ -53,7 +52,8 @@ def write_checkpoint(accelerator: Accelerator, folder: Path, step: int, notes: d
             shutil.rmtree(leftover)
         accelerator.save_state(str(temporary))
         digests = {path.name: _digest(path) for path in sorted(temporary.iterdir())}
-        write_bytes(temporary / _RECORD, json.dumps({"format": _FORMAT, "step": step, "sha256": digests} | notes).encode())
+        record = {"format": _FORMAT, "step": step, "sha256": digests} | notes
+        (temporary / _RECORD).write_text(json.dumps(record))
         for path in [*temporary.iterdir(), temporary]:
             _sync(path)
         if final.exists():  # a damaged one, or the run would not have come back to this step

@@ -76,10 +76,10 @@ tracks = load_dataset("{repo_id}", split="train").cast_column("audio", Audio(dec
 
 
 class Written(NamedTuple):
-    """What went into the parquet files: the genre and the split of each track, and the tracks left out."""
+    """What went into the parquet files: how many tracks of each genre and of each split, and the tracks left out."""
 
-    genres: list[str]
-    splits: list[str]
+    genres: Counter[str]
+    splits: Counter[str]
     skipped: list[Skipped]
 
 
@@ -127,15 +127,15 @@ def rows(tracks: TrackSet, genres: tuple[str, ...], written: Written) -> Iterato
         except (AudioError, OSError) as error:
             written.skipped.append(Skipped(tracks.ids[i], str(error)))
             continue
-        written.genres.append(track.genre)
-        written.splits.append(track.split)
+        written.genres[track.genre] += 1
+        written.splits[track.split] += 1
         audio = {"bytes": data, "path": file_name(track, data)}
         yield {"id": track.id, "audio": audio, "genre": genres.index(track.genre), "artist": track.artist, "split": track.split}
 
 
 def write_parquet(tracks: TrackSet, folder: Path) -> Written:
     """Write the usable tracks into `folder`, in files of about `SHARD_BYTES`, a few tracks in memory at a time."""
-    written, schema = Written([], [], list(tracks.skipped)), features(tracks.genres).arrow_schema
+    written, schema = Written(Counter(), Counter(), list(tracks.skipped)), features(tracks.genres).arrow_schema
     usable, n_bytes = rows(tracks, tracks.genres, written), SHARD_BYTES
     paths: list[Path] = []
     with contextlib.ExitStack() as open_files:
@@ -155,7 +155,6 @@ def write_parquet(tracks: TrackSet, folder: Path) -> Written:
 
 def data_card(written: Written, sources: list[str], license_id: str, name: str, repo_id: str) -> str:
     """The data set's README."""
-    counts, splits = Counter(written.genres), Counter(written.splits)
     header = DatasetCardData(
         license=license_id,
         task_categories=["audio-classification"],
@@ -164,10 +163,10 @@ def data_card(written: Written, sources: list[str], license_id: str, name: str, 
         configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}],
     )
     skipped = "\n".join(f"- `{item.id}`: {item.reason}" for item in written.skipped) or "None."
-    named = ", ".join(f"{split or 'none named'} {count}" for split, count in sorted(splits.items()))
+    named = ", ".join(f"{split or 'none named'} {count}" for split, count in sorted(written.splits.items()))
     body = CARD.format(
-        name=name, repo_id=repo_id, n_tracks=len(written.genres), sources=", ".join(sources), splits=named,
-        table=table(["genre", "tracks"], sorted(counts.items())), skipped=skipped, license_id=license_id,
+        name=name, repo_id=repo_id, n_tracks=written.genres.total(), sources=", ".join(sources), splits=named,
+        table=table(["genre", "tracks"], sorted(written.genres.items())), skipped=skipped, license_id=license_id,
     )
     return f"---\n{header.to_yaml()}\n---\n\n{body}"
 
@@ -194,7 +193,7 @@ def prepare(args: argparse.Namespace) -> None:
     name = repo_id.partition("/")[2] if args.push_to_hub else args.output_dir.resolve().name
     card = data_card(written, data_names(args.data), args.license, name, repo_id)
     write_bytes(args.output_dir / "README.md", card.encode())
-    print(f"wrote {len(written.genres)} of {len(tracks)} tracks to {folder}")
+    print(f"wrote {written.genres.total()} of {len(tracks)} tracks to {folder}")
     for item in written.skipped:
         print(f"skipped {item.id}: {item.reason}")
     if args.push_to_hub:

@@ -13,7 +13,6 @@ PREVIEW_SEED = 0
 
 def write_previews(pipeline: GenreGenerator, folder: Path, duration_s: float) -> None:
     """A clip and a spectrogram for each genre, through the pipeline that users have."""
-    folder.mkdir(parents=True, exist_ok=True)
     clips = [pipeline.generate(genre, duration_s, PREVIEW_SEED) for genre in pipeline.genres]
     for name, clip in zip(file_names(pipeline.genres), clips, strict=True):
         clip.save(folder / f"{name}.wav")
