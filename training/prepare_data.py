@@ -118,7 +118,7 @@ def file_name(track: Track, data: bytes) -> str:
         return track.id  # of a format that only ffmpeg knows
 
 
-def rows(tracks: TrackSet, genres: tuple[str, ...], written: Written) -> Iterator[dict]:
+def rows(tracks: TrackSet, written: Written) -> Iterator[dict]:
     """The rows of the usable tracks; fills `written`."""
     for i in tqdm(range(len(tracks)), unit="track", desc="tracks"):
         try:
@@ -130,13 +130,14 @@ def rows(tracks: TrackSet, genres: tuple[str, ...], written: Written) -> Iterato
         written.genres[track.genre] += 1
         written.splits[track.split] += 1
         audio = {"bytes": data, "path": file_name(track, data)}
-        yield {"id": track.id, "audio": audio, "genre": genres.index(track.genre), "artist": track.artist, "split": track.split}
+        genre_id = tracks.genres.index(track.genre)
+        yield {"id": track.id, "audio": audio, "genre": genre_id, "artist": track.artist, "split": track.split}
 
 
 def write_parquet(tracks: TrackSet, folder: Path) -> Written:
     """Write the usable tracks into `folder`, in files of about `SHARD_BYTES`, a few tracks in memory at a time."""
     written, schema = Written(Counter(), Counter(), list(tracks.skipped)), features(tracks.genres).arrow_schema
-    usable, n_bytes = rows(tracks, tracks.genres, written), SHARD_BYTES
+    usable, n_bytes = rows(tracks, written), SHARD_BYTES
     paths: list[Path] = []
     with contextlib.ExitStack() as open_files:
         while group := list(itertools.islice(usable, GROUP_TRACKS)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,11 @@ def read_checkpoint(index: bytes, data: bytes) -> dict[str, np.ndarray]:
 
     The index is a table of LevelDB's format, uncompressed: name to a `BundleEntryProto` that says where in `data` it lies.
     """
-    footer = index[-48:]
-    _, position = _varint(footer, 0)
-    _, position = _varint(footer, position)
+    footer = BytesIO(index[-48:])
+    _varint(footer), _varint(footer)  # where a table of tables without use here lies
     variables = {}
-    for _, handle in _block(index, *_handle(footer, position)):
-        for key, entry in _block(index, *_handle(handle, 0)):
+    for _, handle in _block(index, footer):
+        for key, entry in _block(index, BytesIO(handle)):
             name, fields = key.decode(), dict(_message(entry))
             if not name or "Adam" in name or fields.get(1) != 1:  # the header has no name; type 1 is float32
                 continue
@@ -37,44 +37,36 @@ def read_checkpoint(index: bytes, data: bytes) -> dict[str, np.ndarray]:
     return variables
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
+def _varint(stream: BytesIO) -> int:
+    """The next number: seven bits in each byte, the lowest first; the eighth says whether more follow."""
     value = shift = 0
-    while True:
-        byte, position = data[position], position + 1
+    while (byte := stream.read(1)[0]) >= 128:
         value, shift = value | (byte & 127) << shift, shift + 7
-        if byte < 128:
-            return value, position
+    return value | byte << shift
 
 
-def _handle(data: bytes, position: int) -> tuple[int, int]:
-    offset, position = _varint(data, position)
-    return offset, _varint(data, position)[0]
+def _block(table: bytes, handle: BytesIO) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of the block whose place and size come next in `handle`.
 
-
-def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Keys, of which each repeats the beginning of the one before, and values; at the end a list of restarts."""
-    block, position, key = table[offset : offset + size], 0, b""
-    end = size - 4 - 4 * int.from_bytes(block[-4:], "little")
-    while position < end:
-        shared, position = _varint(block, position)
-        fresh, position = _varint(block, position)
-        length, position = _varint(block, position)
-        key, position = key[:shared] + block[position : position + fresh], position + fresh
-        yield key, block[position : position + length]
-        position += length
+    Each key repeats the beginning of the one before; at the end stands a list of restarts.
+    """
+    offset, size = _varint(handle), _varint(handle)
+    block, key = BytesIO(table[offset : offset + size]), b""
+    n_restarts = int.from_bytes(table[offset + size - 4 : offset + size], "little")
+    while block.tell() < size - 4 - 4 * n_restarts:
+        n_shared, n_more, n_value = _varint(block), _varint(block), _varint(block)
+        key = key[:n_shared] + block.read(n_more)
+        yield key, block.read(n_value)
 
 
 def _message(data: bytes) -> Iterator[tuple[int, Any]]:
     """The fields of a protocol buffer that are numbers or bytes."""
-    position = 0
-    while position < len(data):
-        value: int | bytes
-        tag, position = _varint(data, position)
+    stream = BytesIO(data)
+    while stream.tell() < len(data):
+        tag = _varint(stream)
         if tag & 7 == 0:
-            value, position = _varint(data, position)
+            yield tag >> 3, _varint(stream)
         elif tag & 7 == 2:
-            length, position = _varint(data, position)
-            value, position = data[position : position + length], position + length
-        else:  # a checksum of four bytes
-            value, position = data[position : position + 4], position + 4
-        yield tag >> 3, value
+            yield tag >> 3, stream.read(_varint(stream))
+        else:
+            yield tag >> 3, stream.read(4)  # a checksum

@@ -249,7 +249,7 @@ class Trainer:
             self.say(f"the preview of step {step} failed ({type(error).__name__}: {error}); the training goes on")
 
     def _save_checkpoint(self, loader: Loader | StreamLoader, step: int) -> None:
-        tensors = [tensor for model in self._models for tensor in self.unwrap(model).state_dict().values()]
+        tensors = [tensor for model in self._models for tensor in model.state_dict().values()]
         if not all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point()):
             self._diverged(f"the weights after step {step} are not finite numbers")
         positions = gather_object([loader.positions])  # of each process in its stream
