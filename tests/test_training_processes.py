@@ -1,5 +1,6 @@
 """Several processes, on one host and on two, that train like one; and what becomes of them when one is lost."""
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import psutil
 import pytest
 import torch
 
+from tests.test_stream import write_shards
 from tests.training_runs import (
     ROOT,
     TIMEOUT_S,
@@ -55,6 +57,14 @@ def test_two_processes_train_like_one(kind, data, tmp_path):
     log = train_on_two(tiny_arguments(kind, data, tmp_path / "two", N_STEPS), tmp_path, environment)
     assert "training on 2 processes (cpu)" in log
     assert_same(weights(tmp_path / "one"), weights(tmp_path / "two"), TOLERANCE)
+
+
+def test_two_processes_learn_from_a_stream_and_each_keeps_its_place(tmp_path):
+    options = ["--streaming", "--data", write_shards(tmp_path / "shards"), "--max-steps", N_STEPS, "--batch-size", 4]
+    options += ["--output-dir", tmp_path / "run", "--tracker", "none", "--preview-every", 1000, "--num-workers", 0]
+    train_on_two([*TINY["fcn"], *options], tmp_path)
+    record = json.loads((tmp_path / "run" / "checkpoints" / f"step-{N_STEPS:08d}" / "record.json").read_text())
+    assert [list(positions) for positions in record["positions"]] == [["0"], ["0"]]
 
 
 def test_a_run_of_one_or_two_processes_goes_on_with_two_or_one(data, tmp_path):

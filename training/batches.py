@@ -191,6 +191,7 @@ class StreamLoader:
             self.accelerator.device,
             num_processes=1,  # the stream is divided already
             process_index=0,
+            dispatch_batches=False,  # else the first process's batches would go to all
             put_on_device=True,
         )
         for batch, worker, position in _one_ahead(loader):  # the batch first: accelerate looks there for its size
