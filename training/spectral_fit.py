@@ -1,10 +1,10 @@
 """What is settled before the spectral GAN learns: the generator's shape and beginning, what it remembers of its music, the
-codec's scales, fitted to music, and filters through which MusiCNN hears latents."""
+codec's scales, fitted to music, filters through which MusiCNN hears latents, and the clusters of the tracks."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from genre_gan.models.codec import Codec
 from genre_gan.models.generator import N_KEYS, N_QUANTILES, SpectralGANConfig, SpectralGenerator
 from genre_gan.models.musicnn import MusiCNN
 from genre_gan.models.projected import MusiCNNOfLatents
+from training.clusters import find_clusters
 from training.paired_crops import PairedCrops
 
 OF_LABELS = ("genre_embedding.weight", "tempo_quantiles_bpm", "key_shares", "gain", "centre", "colours")  # a row for each
@@ -90,21 +91,44 @@ def fitted_listener(
     import soxr
 
     listener = MusiCNNOfLatents(codec, MusiCNN.load(packaged_weights("musicnn")), dtype)
+
+    def fit() -> np.ndarray:
+        settings = codec.config.features
+        crops = _draw_crops(store, tracks, 3.0, seed, n_crops)
+        wanted = np.stack([soxr.resample(crop, settings.sample_rate_hz, MUSICNN_SAMPLE_RATE_HZ) for crop in crops])
+        log_mel = torch.cat([codec.analyze(part) for part in torch.from_numpy(crops).split(20)])
+        heard = torch.cat([musicnn_log_mel(part) for part in torch.from_numpy(wanted).split(20)])
+        error = listener.fit(log_mel, heard)
+        print(f"MusiCNN hears the codec's spectrograms to within {error:.3f} of its own", flush=True)
+        return listener.filters.numpy()
+
     content = [code_version(*CODE, "models/musicnn.py", "models/projected.py"), seed, n_crops]
-    content += [store.content_key(int(track)) for track in tracks]
-    path = latents.folder / f"listener-{hashlib.sha256(repr(content).encode()).hexdigest()[:16]}.npy"
-    with one_at_a_time(latents.folder):
-        if not path.exists():
-            settings = codec.config.features
-            crops = _draw_crops(store, tracks, 3.0, seed, n_crops)
-            wanted = np.stack([soxr.resample(crop, settings.sample_rate_hz, MUSICNN_SAMPLE_RATE_HZ) for crop in crops])
-            log_mel = torch.cat([codec.analyze(part) for part in torch.from_numpy(crops).split(20)])
-            heard = torch.cat([musicnn_log_mel(part) for part in torch.from_numpy(wanted).split(20)])
-            error = listener.fit(log_mel, heard)
-            print(f"MusiCNN hears the codec's spectrograms to within {error:.3f} of its own", flush=True)
-            save_array(path, listener.filters.numpy())
-    listener.filters.copy_(torch.from_numpy(np.load(path)))
+    listener.filters.copy_(torch.from_numpy(_kept(latents.folder, "listener", content + _content_keys(store, tracks), fit)))
     return listener
+
+
+def clusters_of(
+    store: FeatureStore, tracks: np.ndarray, latents: LatentStore, listener: MusiCNNOfLatents, n_clusters: int, seed: int
+) -> np.ndarray:
+    """`find_clusters`, found once for these tracks and kept in the cache, whatever becomes of codec and code.
+
+    A digit in the last place can number k-means' clusters otherwise, and weights know them by their numbers.
+    """
+    content = [n_clusters, seed, *_content_keys(store, tracks)]
+    return _kept(latents.folder.parent, "clusters", content, lambda: find_clusters(latents, listener, n_clusters, seed))
+
+
+def _content_keys(store: FeatureStore, tracks: np.ndarray) -> list[str]:
+    return [store.content_key(int(track)) for track in tracks]
+
+
+def _kept(folder: Path, name: str, content: list, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """What `make` makes of `content`, from the cache where it is there; of several processes one works and the rest wait."""
+    path = folder / f"{name}-{hashlib.sha256(repr(content).encode()).hexdigest()[:16]}.npy"
+    with one_at_a_time(folder):
+        if not path.exists():
+            save_array(path, make())
+    return np.load(path)
 
 
 def _draw_crops(store: FeatureStore, tracks: np.ndarray, duration_s: float, seed: int, n_crops: int) -> np.ndarray:

@@ -47,9 +47,8 @@ from genre_gan.models.waveform import ACTIVATIONS, MODELS
 from training.arguments import add_common_arguments, positive_float, positive_int, run_script
 from training.batches import Loader, Slices, StreamLoader, load_features
 from training.calibration import calibrate
-from training.clusters import find_clusters
 from training.launch import check_precision, is_main_process, n_processes
-from training.spectral_fit import fit_codec, fitted_listener, generator_config, read_beginning
+from training.spectral_fit import clusters_of, fit_codec, fitted_listener, generator_config, read_beginning
 from training.spectral_task import SEMITONES, SpectralGANTask
 from training.trainer import Trainer
 from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask
@@ -150,12 +149,13 @@ def prepare_spectral(args: argparse.Namespace) -> tuple[FeatureStore, Split, Lat
     latents = LatentStore(store, split.train, codec, SEMITONES, args.cache_dir, progress=is_main_process())
     dtype = torch.float32 if check_precision(args) == "no" else torch.bfloat16
     listener = fitted_listener(store, split.train, latents, codec, args.seed, dtype)
-    return store, split, latents, listener, find_clusters(latents, listener, args.clusters, args.seed)
+    clusters = clusters_of(store, split.train, latents, listener, args.clusters, args.seed)
+    return store, split, latents, listener, clusters
 
 
 def train_spectral(args: argparse.Namespace) -> None:
     store, split, latents, listener, clusters = prepare_spectral(args)
-    trainer = Trainer(args, "cgan", store)
+    trainer = Trainer(args, "cgan", store, clusters)
     trainer.say(split.summary())
     task = SpectralGANTask(trainer, latents, listener, clusters)
     trainer.fit(task)

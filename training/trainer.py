@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from accelerate.utils import broadcast_object_list, gather_object
@@ -69,7 +70,10 @@ class Trainer:
         command: how to start this run again.
     """
 
-    def __init__(self, args: argparse.Namespace, name: str, store: FeatureStore | None = None):
+    def __init__(
+        self, args: argparse.Namespace, name: str, store: FeatureStore | None = None, clusters: np.ndarray | None = None
+    ):
+        """`clusters` are those of the tracks, where models are told them: a run cannot go on with others."""
         self.args, self.name, self.resume = args, name, is_resumed(args)
         check_run(args, self.resume)
         self.accelerator = start_accelerator(args)
@@ -78,7 +82,7 @@ class Trainer:
         self.n_processes = self.accelerator.num_processes
         self.command = launch_command(self.n_processes)
         self.rows_per_step = args.batch_size * self.accelerator.gradient_accumulation_steps
-        self._data_digest = "" if store is None else _digest(store)
+        self._data_digest = "" if store is None else _digest(store, clusters)
         self._models: list[nn.Module] = []
         self._optimizers: list[torch.optim.Optimizer] = []
         self._averages: list[tuple[AveragedModel, nn.Module]] = []
@@ -268,7 +272,7 @@ class Trainer:
         path, record = found[0]
         if record["data"] != self._data_digest:
             raise TrainingError(
-                f"the data is not what the run in {self.args.output_dir} began with (other tracks, genres or lengths)"
+                f"the data is not what the run in {self.args.output_dir} began with (other tracks, genres, lengths or clusters)"
             )
         load_checkpoint(self.accelerator, path, record)
         if loader.positions is not None and len(record["positions"]) == self.n_processes:  # else the stream begins anew
@@ -316,6 +320,8 @@ class Trainer:
             self.say(f"pushed to {push_model_folder(folder, self.args.push_to_hub, self.args.private, self.args.revision)}")
 
 
-def _digest(store: FeatureStore) -> str:
+def _digest(store: FeatureStore, clusters: np.ndarray | None) -> str:
     described = [store.tracks.ids, store.tracks.genre_names, store.n_frames.tolist()]
+    if clusters is not None:
+        described.append(clusters.tolist())
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()
