@@ -15,7 +15,7 @@ from tqdm.auto import trange
 
 from genre_gan.data.latents import to_grid
 from genre_gan.models.codec import Codec
-from genre_gan.models.generator import N_COLOURS, N_TURNED, ClipNoise, Pulse, SpectralGenerator
+from genre_gan.models.generator import N_COLOURS, ClipNoise, Pulse, SpectralGenerator
 from genre_gan.recipe import BEATS_PER_BAR
 from genre_gan.spectral import TRUNCATION, SpectralModel
 from training.launch import is_main_process
@@ -48,15 +48,11 @@ def _generate(generator: SpectralGenerator, codec: Codec, label: int, n_frames: 
     config, rng = generator.config, torch.Generator().manual_seed(label)
     device = codec.mean.device
 
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(N_CLIPS, *shape, generator=rng).to(device)
-
     def uniform() -> Tensor:
         return torch.rand(N_CLIPS, generator=rng).to(device)
 
     weights = F.one_hot(torch.full((N_CLIPS,), label, device=device), config.n_labels).float()
-    spans = enumerate(config.spans(0, n_frames))
-    grid = [normal(last - first, config.level_rows(level), config.noise_dim) for level, (first, last) in spans]
-    noise = ClipNoise(TRUNCATION * normal(config.style_dim), normal(config.n_bars(n_frames), N_TURNED, 2), grid)
+    noise = ClipNoise.draw(config, n_frames, lambda _, *shape: torch.randn(N_CLIPS, *shape, generator=rng).to(device))
+    noise = noise._replace(style=TRUNCATION * noise.style)
     pulse = Pulse(generator.draw_tempo_bpm(weights, uniform()), BEATS_PER_BAR * uniform())
     return floored(codec, generator(noise, weights, generator.draw_key(weights, uniform()), pulse))[0]

@@ -26,14 +26,7 @@ from genre_gan.data.latents import LatentStore, to_grid
 from genre_gan.generate import GenreGenerator
 from genre_gan.models.codec import CENTRE_DB, FLOOR_DB, UNIT_DB, Codec
 from genre_gan.models.discriminator import LatentDiscriminator
-from genre_gan.models.generator import (
-    N_TURNED,
-    UNKNOWN_KEY,
-    ClipNoise,
-    Pulse,
-    SpectralGANConfig,
-    SpectralGenerator,
-)
+from genre_gan.models.generator import UNKNOWN_KEY, ClipNoise, Pulse, SpectralGANConfig, SpectralGenerator
 from genre_gan.models.layers import GROUP_ROWS
 from genre_gan.models.projected import MusiCNNOfLatents, ProjectedDiscriminator
 from genre_gan.spectral import SpectralModel
@@ -150,12 +143,8 @@ class SpectralGANTask(Task):
         return Conditions(label_ids, key_ids, Pulse(tempo_bpm, beat))
 
     def _generate(self, batch: Batch, conditions: Conditions) -> tuple[Tensor, Tensor]:
-        config = self.config
-        weights = F.one_hot(conditions.label_ids, config.n_labels).float()
-        spans = enumerate(config.spans(0, self.n_long))
-        grid = [batch.randn(last - first, config.level_rows(i), config.noise_dim, draw=10 + i) for i, (first, last) in spans]
-        bars = batch.randn(config.n_bars(self.n_long), N_TURNED, 2, draw=4)
-        noise = ClipNoise(batch.randn(config.style_dim, draw=3), bars, grid)
+        weights = F.one_hot(conditions.label_ids, self.config.n_labels).float()
+        noise = ClipNoise.draw(self.config, self.n_long, lambda part, *shape: batch.randn(*shape, draw=10 + part))
         return floored(self.codec, self.generator(noise, weights, conditions.key_ids, conditions.pulse).float())
 
     def _train_discriminator(self, batch: Batch, real: list[View], fake: list[View], penalize: bool) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ Axes: B batch, C channels, R rows (frequency, low to high), T frames (time).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -127,6 +128,13 @@ class ClipNoise(NamedTuple):
     style: Tensor
     bars: Tensor
     grid: list[Tensor]
+
+    @classmethod
+    def draw(cls, config: SpectralGANConfig, n_frames: int, normal: Callable[..., Tensor]) -> ClipNoise:
+        """For latents of `n_frames`; `normal(part, *shape)` draws Tensor[B x *shape], other numbers for each part from 0 on."""
+        spans = enumerate(config.spans(0, n_frames))
+        grid = [normal(2 + level, last - first, config.level_rows(level), config.noise_dim) for level, (first, last) in spans]
+        return cls(normal(0, config.style_dim), normal(1, config.n_bars(n_frames), N_TURNED, 2), grid)
 
 
 class Pulse(NamedTuple):
