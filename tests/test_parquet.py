@@ -50,7 +50,8 @@ def test_sound_and_genres_of_every_type_are_read(tmp_path, audio, genre):
 def test_samples_mean_the_same_of_any_type_and_with_their_rate_anywhere(tmp_path, values):
     array, rate = pa.array([values.tolist()] * 4, pa.list_(pa.from_numpy_dtype(values.dtype))), pa.array([SAMPLE_RATE_HZ] * 4)
     paths = [write(tmp_path / "one.parquet", audio=struct(array=array, sampling_rate=rate), genre=GENRES),
-             write(tmp_path / "two.parquet", audio=array, sample_rate=rate, genre=GENRES)]
+             write(tmp_path / "two.parquet", audio=array, sample_rate=rate, genre=GENRES),
+             write(tmp_path / "three.parquet", waveform=array, sr=rate, genre=GENRES)]
     for path in paths:
         assert np.allclose(load_audio(load_tracks([str(path)])[1].audio).samples, SAMPLES, atol=1e-4)
     with pytest.raises(DataError, match="has samples in its column 'audio', but none of their sample rates: sampling_rate"):

@@ -278,10 +278,13 @@ def _file_bytes(value: Any) -> bytes:
 def _has_sound(path: Path) -> bool:
     import pyarrow as pa
 
-    schema = _metadata(path).schema.to_arrow_schema()
-    sound = [field for field in schema if pa.types.is_struct(field.type) and
-             ({"bytes", "path"} <= (names := {part.name for part in field.type}) or names >= _ARRAY_FIELDS)]
-    return bool(sound) or any(name.lower() in _SOUND_COLUMNS for name in schema.names)
+    def may_be_sound(field: pa.Field) -> bool:
+        name, parts = field.name.lower(), {part.name for part in field.type} if pa.types.is_struct(field.type) else set()
+        is_list = pa.types.is_list(field.type) or pa.types.is_large_list(field.type)
+        is_named = name in _SOUND_COLUMNS or (is_list and name in _SAMPLES_COLUMNS)
+        return is_named or {"bytes", "path"} <= parts or parts >= _ARRAY_FIELDS
+
+    return any(map(may_be_sound, _metadata(path).schema.to_arrow_schema()))
 
 
 def _metadata(path: Path):
