@@ -50,7 +50,8 @@ def test_the_tables_have_floor_and_ceiling_beside_the_generator(arguments, tmp_p
     rows, model = rows_of(tmp_path / "out" / "generator.json"), str(tmp_path / "model")
     assert list(rows) == [
         "real, seen in training", "real, unseen", "Griffin-Lim copy of unseen", "codec copy of unseen",
-        f"generated, {model}", f"generated, {model}, as loud as unseen", "generated, fcn", "generated, cnn", "white noise",
+        f"generated, {model}", f"generated, {model}, as loud as unseen", "real, unseen, as loud as generated",
+        "generated, fcn", "generated, cnn", "white noise",
     ]  # fmt: skip
     assert {row["n"] for row in rows.values()} == {6}
     assert rows["real, seen in training"]["copied"]["value"] == 1.0  # it is in the set that it is looked for in

@@ -163,7 +163,9 @@ def evaluate(args: argparse.Namespace) -> None:
             sets["codec copy of unseen"] = copy_clips(unseen, copy, "codec copy")
     sets |= generated_sets(args.model, unseen.genres, args.duration_s, args.seed)
     if reporting:
-        sets[f"generated, {args.model[0]}, as loud as unseen"] = as_loud_as(unseen, sets[f"generated, {args.model[0]}"])
+        made = sets[f"generated, {args.model[0]}"]
+        sets[f"generated, {args.model[0]}, as loud as unseen"] = as_loud_as(unseen, made)
+        sets["real, unseen, as loud as generated"] = as_loud_as(made, unseen)
         sets |= generated_sets(["fcn", "cnn"], unseen.genres, args.duration_s, args.seed)
         sets["white noise"] = white_noise(unseen)
     progress = tqdm(sets.items(), desc="measuring", unit="row", leave=False)

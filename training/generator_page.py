@@ -50,7 +50,7 @@ def _protocol(report: dict) -> str:
         "outliers left out. "
         "Diversity: distance of two clips of one genre. Copied: share of clips that come nearer to any 3 s of the training "
         "side (every 0.256 s) than 95 % of unseen real clips do; 0.05 where nothing is copied. "
-        "Generated clips are all equally loud; as loud as unseen, each has the loudness of a real clip of its genre, or as much "
+        "Generated clips are all equally loud; as loud as others, each has the loudness of one of them, of its genre, or as much "
         "of it as fits full scale.",
     ]
     if report["remark"]:
