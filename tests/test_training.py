@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 import training.trainer
 from genre_gan import GenreClassifier, GenreGenerator
@@ -214,6 +215,7 @@ def test_fp16s_scaler_goes_on_where_only_the_discriminators_learn(data, tmp_path
     monkeypatch.setattr("accelerate.accelerator.get_mixed_precision_context_manager", lambda *settings: plain)
     monkeypatch.setattr("training.spectral_task.D_ALONE_STEPS", 2)
     train_cgan.main([str(word) for word in arguments_for("mel", data, tmp_path / "run")[1:]])
+    AcceleratorState._reset_state(reset_partial_state=True)  # other tests of this process know no fp16
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
