@@ -7,7 +7,6 @@ import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -251,18 +250,6 @@ def test_a_step_of_mel_touches_no_other_device_than_its_own(words):
     task.of_short, task.of_slow = ([tensor.to("meta") for tensor in pair] for pair in (task.of_short, task.of_slow))
     values = task.train_step(Batch(*[tensor.to("meta") for tensor in batch]), 0)  # with penalty, listener and augmentation
     assert values and all(value.device.type == "meta" for value in values.values())
-
-
-def test_clusters_are_found_once_and_a_run_goes_on_with_its_own_alone(words, tmp_path, monkeypatch):
-    train_cgan.main([*words, *MEL, "--max-steps", "1", "--preview-every", "100"])
-    monkeypatch.setattr("training.spectral_fit.find_clusters", None)
-    *_, latents, _, clusters = train_cgan.prepare_spectral(train_cgan.parse_args([*words, *MEL, "--resume"]))
-    path = next(path for path in latents.folder.parent.glob("clusters-*.npy") if np.array_equal(np.load(path), clusters))
-    np.save(path, 1 - clusters)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    with pytest.raises(SystemExit, match=r"the data is not what the run in .* began with .*clusters"):
-        train_cgan.main([*words, *MEL, "--max-steps", "2", "--preview-every", "100", "--resume"])
-    np.save(path, clusters)
 
 
 def test_what_mel_cannot_do_is_refused_before_it_starts(words, capsys):

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import matplotlib.image
+import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -217,6 +218,20 @@ def test_fp16s_scaler_goes_on_where_only_the_discriminators_learn(data, tmp_path
     train_cgan.main([str(word) for word in arguments_for("mel", data, tmp_path / "run")[1:]])
     AcceleratorState._reset_state(reset_partial_state=True)  # other tests of this process know no fp16
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+
+
+def test_clusters_are_found_once_and_a_run_goes_on_with_its_own_alone(data, tmp_path, monkeypatch):
+    words = [str(word) for word in tiny_arguments("mel", data, tmp_path / "run", 1, "--resume")[1:]]
+    train_cgan.main(words)
+    monkeypatch.setattr("training.spectral_fit.find_clusters", None)
+    *_, latents, _, clusters = train_cgan.prepare_spectral(parse_args(words))
+    path = next(path for path in latents.folder.parent.glob("clusters-*.npy") if np.array_equal(np.load(path), clusters))
+    np.save(path, 1 - clusters)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with pytest.raises(SystemExit, match=r"the data is not what the run in .* began with .*clusters"):
+        train_cgan.main(words)
+    np.save(path, clusters)
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def logged_tags(folder: Path) -> tuple[set[str], set[str], set[str]]:
