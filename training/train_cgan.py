@@ -64,7 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     mel = parser.add_argument_group("mel alone")
     mel.add_argument("--widths", type=positive_int, nargs=4, default=[256, 256, 160, 96], metavar="N",
                      help="channels of G's levels, from the coarsest (default: 256 256 160 96)")
-    mel.add_argument("--clusters", type=positive_int, default=4, metavar="N",
+    mel.add_argument("--clusters", type=positive_int, default=8, metavar="N",
                      help="of the music of each genre, which are told apart (default: %(default)s)")
     mel.add_argument("--crop-frames", type=positive_int, nargs=2, default=[80, 24], metavar="N",
                      help="of the crops for D on latents and the projected D, multiples of 8, 10.8 a second (default: 80 24)")
