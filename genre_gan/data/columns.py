@@ -146,19 +146,21 @@ def add_dataset(
 def _audio_column(dataset: Dataset | IterableDataset, folder: Path) -> str:
     from datasets import Audio
 
-    features = dataset.features
-    likely: dict[int, str] = {}
-    for name, feature in features.items():
+    ranks = {}
+    for name, feature in dataset.features.items():
         parts = set(feature) if isinstance(feature, dict) else set()
-        if isinstance(feature, Audio):
-            likely.setdefault(0, name)
-        elif {"bytes", "path"} <= parts or parts >= _ARRAY_FIELDS or (name.lower() in _SAMPLES_COLUMNS and _is_list(feature)):
-            likely.setdefault(1, name)
-        elif name.lower() in _SOUND_COLUMNS:
-            likely.setdefault(2, name)
+        ranks[name] = 0 if isinstance(feature, Audio) else _rank(name, parts, _is_list(feature))
+    likely = {name: rank for name, rank in ranks.items() if rank is not None}
     if likely:
-        return likely[min(likely)]
-    raise DataError(f"{folder} has no column of sound; its columns: {', '.join(features) or 'none'}")
+        return min(likely, key=likely.__getitem__)
+    raise DataError(f"{folder} has no column of sound; its columns: {', '.join(ranks) or 'none'}")
+
+
+def _rank(name: str, parts: set[str], is_list: bool) -> int | None:
+    """How likely a column holds sound, the least number the likeliest; None where it does not. `parts` are those of an object."""
+    if {"bytes", "path"} <= parts or parts >= _ARRAY_FIELDS or (is_list and name.lower() in _SAMPLES_COLUMNS):
+        return 1
+    return 2 if name.lower() in _SOUND_COLUMNS else None
 
 
 def _is_list(feature: Any) -> bool:
@@ -278,13 +280,11 @@ def _file_bytes(value: Any) -> bytes:
 def _has_sound(path: Path) -> bool:
     import pyarrow as pa
 
-    def may_be_sound(field: pa.Field) -> bool:
-        name, parts = field.name.lower(), {part.name for part in field.type} if pa.types.is_struct(field.type) else set()
-        is_list = pa.types.is_list(field.type) or pa.types.is_large_list(field.type)
-        is_named = name in _SOUND_COLUMNS or (is_list and name in _SAMPLES_COLUMNS)
-        return is_named or {"bytes", "path"} <= parts or parts >= _ARRAY_FIELDS
+    def rank(field: pa.Field) -> int | None:
+        parts = {part.name for part in field.type} if pa.types.is_struct(field.type) else set()
+        return _rank(field.name, parts, pa.types.is_list(field.type) or pa.types.is_large_list(field.type))
 
-    return any(map(may_be_sound, _metadata(path).schema.to_arrow_schema()))
+    return any(rank(field) is not None for field in _metadata(path).schema.to_arrow_schema())
 
 
 def _metadata(path: Path):
