@@ -171,11 +171,9 @@ class GenreClassifier:
     @torch.inference_mode()
     def embed(self, audio: AudioSource) -> np.ndarray:
         """What the last layer reads, averaged over the slices with sound: near each other for what sounds alike [shape=(d,)]."""
-        device = next(self.model.parameters()).device
-        chunks = ((self.model.embed(chunk.slices.to(device)).cpu(), chunk.is_silent) for chunk in self._chunks(audio))
-        embedded, silent = zip(*chunks, strict=True)
-        is_silent = np.concatenate(silent)
-        return torch.cat(embedded).numpy()[~is_silent | is_silent.all()].mean(0)
+        chunks = ((self.model.embed(chunk.slices).cpu().numpy(), chunk.is_silent) for chunk in self._chunks(audio))
+        embedded, is_silent = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+        return embedded[~is_silent | is_silent.all()].mean(0)
 
     def _chunks(self, audio: AudioSource, on_note: Callable[[str], None] | None = None) -> Iterator[_Chunk]:
         """Features of consecutive chunks; a rest shorter than half a slice is left out, unless nothing else was heard.
