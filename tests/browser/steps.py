@@ -34,9 +34,17 @@ N_DRAWN = """() => {
   return data.filter((_, i) => i % 4 === 3 && data[i] > 0).length;
 }"""
 
-# what fades in, as messages do, has no contrast before
-FADED_IN = """() => Promise.allSettled(
-  document.getAnimations().filter(({ effect }) => effect.getComputedTiming().endTime < 5000).map(({ finished }) => finished))"""
+# what fades in, as messages do, has no contrast before; svelte waits in one animation and fades in a second, a frame later
+FADED_IN = """async () => {
+  const fades = ({ effect, playState }) => playState === 'running' && effect.getComputedTiming().endTime < 5000;
+  for (let still = 0; still < 3; still += 1) {
+    for (const { finished } of document.getAnimations().filter(fades)) {
+      still = 0;
+      await finished.catch(() => {}); // what is taken off the page is never finished
+    }
+    await new Promise(requestAnimationFrame);
+  }
+}"""
 
 
 def keep_picture(page, name: str) -> None:
