@@ -30,6 +30,15 @@ def integrated_lufs(samples: np.ndarray, sample_rate_hz: int) -> float:
     return _gated_lufs(_mean_squares(_k_weighting(sample_rate_hz)(samples), round(HOP_S * sample_rate_hz)))
 
 
+def k_weights(n_samples: int, sample_rate_hz: int) -> np.ndarray:
+    """What K-weighting multiplies power by, at each frequency of a real Fourier transform [shape=(n_samples // 2 + 1,)]."""
+    turn = np.exp(-2j * np.pi * np.fft.rfftfreq(n_samples))
+    response = np.ones_like(turn)
+    for section in (_shelf(sample_rate_hz), _high_pass(sample_rate_hz)):
+        response *= np.polyval(section[2::-1], turn) / np.polyval(section[:2:-1], turn)
+    return np.abs(response) ** 2
+
+
 def true_peak_db(samples: np.ndarray) -> float:
     """The largest size that the sound reaches, between samples too, in dB full scale (four-fold oversampling)."""
     from scipy.signal import resample_poly

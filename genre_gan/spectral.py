@@ -146,14 +146,18 @@ class SpectralModel:
             key = self.generator.draw_key(weights, self._uniform(_origin(recipe), 3))
         style_dim = self.generator.config.style_dim
         own = TRUNCATION * torch.from_numpy(recipe.noise(0).draw(style_dim))[None].to(self.device)
-        own = self.generator.map_style(own, weights, key)
+        noise = torch.from_numpy(recipe.noise(0, 2).draw(self.generator.config.instance_dim))[None].to(self.device)
+        uniform = self._uniform(_origin(recipe), 3, 2, n=len(self.genres))[None]
+        own = self.generator.map_style(own, weights, key, self.generator.draw_instances(weights, uniform, noise))
         if recipe.variation == 1.0:
             return own
         rng = np.random.default_rng(0)
         many = torch.from_numpy(rng.normal(0.0, TRUNCATION, (_N_STYLES, style_dim)).astype(np.float32)).to(self.device)
         uniform = torch.from_numpy(rng.random((_N_STYLES, len(self.genres)), np.float32)).to(self.device)
         labels = self.generator.draw_labels(self._genre_weights(recipe).expand(_N_STYLES, -1), uniform)
-        mean = self.generator.map_style(many, labels, key.expand(_N_STYLES)).mean(0, keepdim=True)
+        uniform = torch.from_numpy(rng.random((_N_STYLES, len(self.genres)), np.float32)).to(self.device)
+        instances = self.generator.draw_instances(labels, uniform, torch.zeros((), device=self.device))
+        mean = self.generator.map_style(many, labels, key.expand(_N_STYLES), instances).mean(0, keepdim=True)
         return mean + recipe.variation * (own - mean)
 
 

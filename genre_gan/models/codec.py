@@ -162,6 +162,19 @@ class Codec(PretrainedModel):
         """Samples Tensor[B x T*samples_per_latent] of latents Tensor[B x C x R x T]."""
         return torch.cat(list(self.stream([latents])), 1)
 
+    def decode_with_gradient(self, latents: Tensor) -> Tensor:
+        """Samples Tensor[B x (T*block_frames-1)*hop_length] of latents, as `decode` has them, through which gradients pass.
+
+        For gradients, the magnitude of a bin follows the bands that hear it, and phases stay as they are.
+        """
+        power = self.decode_power(latents)
+        with torch.no_grad():
+            magnitude = self.estimate_magnitude(power)
+            spectrum = self._find_phases(magnitude, self._accumulate(magnitude, None))
+            shares = self.filters / self.filters.sum(0).clamp_min(1e-9)
+        level = 0.5 * power.clamp_min(1e-9).log()
+        return self._inverse(spectrum * ((level - level.detach()) @ shares).exp())
+
     @torch.no_grad()
     def stream(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
         """Decode latents that come in consecutive parts Tensor[B x C x R x T], to consecutive samples Tensor[B x n].
@@ -179,7 +192,7 @@ class Codec(PretrainedModel):
                 continue
             magnitude = self.estimate_magnitude(self.decode_power(held))
             turned = self._accumulate(magnitude, cycles)
-            samples = self._find_phases(magnitude, turned)[:, n_given * per_column : stop * per_column]
+            samples = self._inverse(self._find_phases(magnitude, turned))[:, n_given * per_column : stop * per_column]
             yield F.pad(samples, (0, (stop - n_given) * per_column - samples.shape[1]))  # the last frame has no successor
             n_dropped = max(0, stop - self.margin)
             if n_dropped:
@@ -223,7 +236,7 @@ class Codec(PretrainedModel):
         return turned.cumsum(1).frac_()
 
     def _find_phases(self, magnitude: Tensor, cycles: Tensor) -> Tensor:
-        """Samples Tensor[B x (N-1)*hop_length] with these magnitudes."""
+        """A spectrum Tensor[B x N x K] of these magnitudes, whose frames agree with each other."""
         # neighbouring bins of one peak have opposite signs
         angle, before = (cycles + 0.5 * (self.bins % 2)).mul_(2.0 * torch.pi), None
         spectrum = torch.complex(magnitude * angle.cos(), magnitude * angle.sin())  # twice as fast as `torch.polar`
@@ -233,7 +246,7 @@ class Codec(PretrainedModel):
             ahead = consistent if before is None else consistent.add(consistent - before, alpha=_MOMENTUM)
             power = ahead.real.square().addcmul_(ahead.imag, ahead.imag)  # twice as fast as `ahead.abs()`
             spectrum, before = ahead * power.clamp_min_(1e-16).rsqrt_().mul_(magnitude), consistent
-        return self._inverse(spectrum)
+        return spectrum
 
     def _inverse(self, spectrum: Tensor) -> Tensor:
         """Samples Tensor[B x (N-1)*hop_length] by overlap and add: as `torch.istft`, which takes six times as long."""

@@ -35,6 +35,7 @@ N_KEYS = 24  # twelve major, then twelve minor, each from C upwards
 UNKNOWN_KEY = N_KEYS
 N_QUANTILES = 17
 N_COLOURS = 4  # directions in which the spectra of clips of one label differ
+INSTANCE_NOISE = 0.25  # added to each number that tells of an instance, which are of about unit size
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class SpectralGANConfig:
         style_dim: of the style of a clip.
         noise_dim: of the noise at each place of the grid.
         n_clusters: of the music of each genre; each is a label of its own, those of a genre one after the other.
+        n_instances: of real music that the generator remembers; 0 for none.
+        instance_dim: numbers that tell of one.
     """
 
     genres: tuple[str, ...] = GENRES
@@ -60,6 +63,8 @@ class SpectralGANConfig:
     style_dim: int = 128
     noise_dim: int = 8
     n_clusters: int = 1
+    n_instances: int = 0
+    instance_dim: int = 64
 
     def __post_init__(self) -> None:
         if self.n_rows % self.stride:
@@ -183,16 +188,19 @@ def _circles(beats: Tensor, cycles: tuple[float, ...], rate_hz: float) -> tuple[
 
 
 class SpectralGenerator(PretrainedModel):
-    """Noise, weights of the labels, key and pulse to latents of the codec.
+    """Noise, weights of the labels, key, pulse and an instance to latents of the codec.
 
     A label is a cluster of a genre's music: told the genre alone, a generator makes one kind of music of each (Liu et al.,
-    "Diverse image generation via self-conditioned GANs", 2020).
+    "Diverse image generation via self-conditioned GANs", 2020). An instance is a real clip of that label, of which the generator
+    is told a few numbers, so that its clips differ as real ones do (Casanova et al., "Instance-conditioned GAN", NeurIPS 2021).
 
     It also remembers what music it learned from: `cluster_shares` Tensor[n_genres x n_clusters] where there are several, and for
     each label tempos, `tempo_quantiles_bpm` Tensor[n_labels x 17], from the slowest to the fastest, keys, `key_shares`
-    Tensor[n_labels x 25]. And how much more music moves than what is generated, `gain` Tensor[n_labels x C x R], which
-    stretches latents about `centre` Tensor[n_labels x C x R], and how much more its spectrum differs from clip to clip, in a few
-    directions, `colours` Tensor[n_labels x R x N_COLOURS].
+    Tensor[n_labels x 25]. Where it knows instances, `instances` Tensor[n_instances x instance_dim], each as far as it is from the
+    mean of its label, `instance_labels` (n_instances,) and how often each is drawn, `instance_shares`. And how much
+    more music moves than what is generated, `gain` Tensor[n_labels x C x R], which stretches latents about `centre`
+    Tensor[n_labels x C x R], and how much more its spectrum differs from clip to clip, in a few directions, `colours`
+    Tensor[n_labels x R x N_COLOURS].
     """
 
     config_class = SpectralGANConfig
@@ -203,6 +211,9 @@ class SpectralGenerator(PretrainedModel):
     gain: Tensor
     centre: Tensor
     colours: Tensor
+    instances: Tensor
+    instance_labels: Tensor
+    instance_shares: Tensor
 
     def __init__(self, config: SpectralGANConfig):
         super().__init__(config)
@@ -218,6 +229,11 @@ class SpectralGenerator(PretrainedModel):
         self.register_buffer("gain", torch.ones(n_labels, config.n_coefficients, config.n_rows))
         self.register_buffer("centre", torch.zeros(n_labels, config.n_coefficients, config.n_rows))
         self.register_buffer("colours", torch.zeros(n_labels, config.n_rows, N_COLOURS))
+        if config.n_instances:
+            self.instance_embedding = EqualLinear(config.instance_dim, dim)
+            self.register_buffer("instances", torch.zeros(config.n_instances, config.instance_dim))
+            self.register_buffer("instance_labels", torch.zeros(config.n_instances, dtype=torch.long))
+            self.register_buffer("instance_shares", torch.zeros(config.n_instances))
         self.output = StyleConv2d(config.widths[-1], config.n_coefficients, 2 * dim, (1, 1), demodulate=False)
 
     def draw_labels(self, genre_weights: Tensor, uniform: Tensor) -> Tensor:
@@ -227,6 +243,21 @@ class SpectralGenerator(PretrainedModel):
             return genre_weights
         clusters = (self.cluster_shares.cumsum(1) <= uniform[..., None]).sum(2).clamp_max(n_clusters - 1)
         return (genre_weights[..., None] * F.one_hot(clusters, n_clusters)).flatten(1)
+
+    def draw_instances(self, weights: Tensor, uniform: Tensor, noise: Tensor) -> Tensor | None:
+        """Instances Tensor[B x instance_dim] of labels; None where the generator knows none.
+
+        For weights Tensor[B x n_labels], uniform numbers Tensor[B x n_genres] in [0, 1] and normally distributed ones
+        Tensor[B x instance_dim]. Of several labels it is their mean, by their weights.
+        """
+        config = self.config
+        if not config.n_instances:
+            return None
+        shares = (F.one_hot(self.instance_labels, config.n_labels) * self.instance_shares[:, None]).T.cumsum(1)  # (L, n)
+        wanted = shares[:, -1] * uniform.clamp_max(1.0 - 1e-6).repeat_interleave(config.n_clusters, 1)
+        places = (shares <= wanted[..., None]).sum(2).clamp_max(config.n_instances - 1)  # (B, L)
+        known = weights * (shares[:, -1] > 0.0)
+        return torch.einsum("bl,bld->bd", known, self.instances[places]) + INSTANCE_NOISE * noise
 
     def draw_tempo_bpm(self, weights: Tensor, uniform: Tensor) -> Tensor:
         """Tempos (B,) as the labels have them, for weights Tensor[B x n_labels] and uniform numbers (B,) in [0, 1]."""
@@ -240,20 +271,27 @@ class SpectralGenerator(PretrainedModel):
         """Keys (B,) from 0 to 24 as the labels have them, in the same way."""
         return ((weights @ self.key_shares).cumsum(1) <= uniform[:, None]).sum(1).clamp_max(N_KEYS)
 
-    def map_style(self, style: Tensor, weights: Tensor, key_ids: Tensor) -> Tensor:
-        """Mapped styles Tensor[B x 2*style_dim] of styles, weights Tensor[B x n_labels] (rows sum to 1) and keys (B,)."""
-        x = torch.cat([style, weights @ self.genre_embedding.weight, self.key_embedding(key_ids)], 1)
+    def map_style(self, style: Tensor, weights: Tensor, key_ids: Tensor, instances: Tensor | None = None) -> Tensor:
+        """Mapped styles Tensor[B x 2*style_dim] of styles, weights Tensor[B x n_labels] (rows sum to 1), keys (B,), instances."""
+        labels = weights @ self.genre_embedding.weight
+        if instances is not None:
+            labels = labels + self.instance_embedding(instances)
+        x = torch.cat([style, labels, self.key_embedding(key_ids)], 1)
         x = x * (x.square().mean(1, keepdim=True) + 1e-6).rsqrt()
         for layer in self.mapping:
             x = F.leaky_relu(layer(x), 0.2)
         return x
 
-    def forward(self, noise: ClipNoise, weights: Tensor, key_ids: Tensor, pulse: Pulse, start: int = 0) -> Tensor:
+    def forward(
+        self, noise: ClipNoise, weights: Tensor, key_ids: Tensor, pulse: Pulse, start: int = 0, instances: Tensor | None = None
+    ) -> Tensor:
         """Latents Tensor[B x C x R x T] for weights Tensor[B x n_labels], keys (B,) from 0 to 24 (unknown) and a pulse.
 
-        `noise` holds the frames that `config.spans(start, start + T)` asks for.
+        `noise` holds the frames that `config.spans(start, start + T)` asks for; `instances` Tensor[B x instance_dim] are of those
+        that the generator remembers.
         """
-        return self.synthesize(noise.grid, noise.bars, self.map_style(noise.style, weights, key_ids), pulse, start)
+        mapped = self.map_style(noise.style, weights, key_ids, instances)
+        return self.synthesize(noise.grid, noise.bars, mapped, pulse, start)
 
     def synthesize(self, grid: list[Tensor], bars: Tensor, mapped: Tensor, pulse: Pulse, start: int = 0) -> Tensor:
         """The same from mapped styles, so that they can be moved first."""

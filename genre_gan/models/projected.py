@@ -84,7 +84,11 @@ class MusiCNNOfLatents(nn.Module):
 
     def forward(self, latents: Tensor) -> list[Tensor]:
         """Front end and the three middle layers, each Tensor[B x C x T], of latents Tensor[B x C x R x T']."""
-        front_end = self._front_end(self.log_mel(latents))
+        return self.layers(self.log_mel(latents))
+
+    def layers(self, log_mel: Tensor) -> list[Tensor]:
+        """The same layers of MusiCNN's own input Tensor[B x T x F]."""
+        front_end = self._front_end(log_mel)
         first, second, third = self.musicnn.middle
         a = first(F.pad(front_end, (0, 0, 0, 1), value=1.0))
         b = a + second(a)

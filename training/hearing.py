@@ -1,0 +1,107 @@
+"""What is heard in a clip, as numbers through which gradients pass: what fine-tuning compares with what is heard in music.
+
+Four kinds, so that a generator cannot please one at the cost of what people hear: layers of MusiCNN and its embedding, levels
+and movement of log-mel bands, and random filters of several sizes, which tell textures apart as well as trained ones
+(Ustyuzhaninov et al., "What does it take to generate natural textures?", ICLR 2017).
+
+Axes: B batch, C channels, T frames, F bands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genre_gan.features import MUSICNN_SAMPLE_RATE_HZ, MUSICNN_SETTINGS, musicnn_log_mel
+from genre_gan.loudness import TARGET_LUFS, k_weights
+from genre_gan.models.projected import MusiCNNOfLatents
+
+PATCH_FRAMES, N_PATCHES = 187, 2  # 3 s, on which MusiCNN was trained
+FILTER_SIZES = ((3, 3), (7, 7), (15, 7), (7, 15), (31, 5), (47, 1))  # (frames, bands)
+N_FILTERS, N_REGIONS = 24, 6  # filters of each size; regions of bands whose texture is one
+MAX_GAIN_DB = 40.0
+
+
+class Hearing(nn.Module):
+    """Samples Tensor[B x n_samples] to four groups of numbers, each Tensor[B x D]; as loud as generated clips are.
+
+    Attributes:
+        n_samples: of a clip, about 6 s.
+    """
+
+    weights: Tensor
+
+    def __init__(self, listener: MusiCNNOfLatents):
+        super().__init__()
+        self.listener = listener
+        self.rate_hz = listener.codec.config.features.sample_rate_hz
+        n_there = (PATCH_FRAMES * N_PATCHES - 1) * MUSICNN_SETTINGS["hop_length"]
+        self.n_samples = round(n_there * self.rate_hz / MUSICNN_SAMPLE_RATE_HZ)
+        weights = torch.from_numpy(k_weights(self.n_samples, self.rate_hz)).float()
+        self.register_buffer("weights", weights, persistent=False)
+        generator = torch.Generator().manual_seed(0)
+        for number, size in enumerate(FILTER_SIZES):
+            filters = torch.randn(N_FILTERS, 1, *size, generator=generator)
+            filters = filters - filters.mean((2, 3), keepdim=True)
+            filters = filters / filters.flatten(1).norm(dim=1)[:, None, None, None]
+            self.register_buffer(f"filters_{number}", filters, persistent=False)
+
+    def forward(self, samples: Tensor) -> list[Tensor]:
+        log_mel = musicnn_log_mel(self._levelled(samples))[:, : PATCH_FRAMES * N_PATCHES]
+        layers = self.listener.layers(log_mel.unflatten(1, (N_PATCHES, -1)).flatten(0, 1))
+        embedding = self.listener.musicnn.embed(torch.cat(layers, 1)).unflatten(0, (-1, N_PATCHES)).mean(1)
+        whole = [layer.unflatten(0, (-1, N_PATCHES)).transpose(1, 2).flatten(2) for layer in layers]  # (B, C, T) each
+        moments = torch.cat([part for layer in whole for part in _moments(layer, 2)], 1)
+        return [moments, embedding, _movement(log_mel), self._texture(log_mel)]
+
+    def _levelled(self, samples: Tensor) -> Tensor:
+        """At MusiCNN's rate, and as loud as generated clips: where a clip is quiet, nothing else about it is."""
+        spectrum = torch.fft.rfft(samples)
+        power = 2.0 * ((spectrum.real.square() + spectrum.imag.square()) * self.weights).sum(1) / samples.shape[1] ** 2
+        gain = (10.0 ** ((TARGET_LUFS + 0.691) / 10.0) / power.clamp_min(1e-12)).sqrt().clamp_max(10.0 ** (MAX_GAIN_DB / 20.0))
+        n_there = round(samples.shape[1] * MUSICNN_SAMPLE_RATE_HZ / self.rate_hz)
+        resampled = torch.fft.irfft(spectrum[:, : n_there // 2 + 1], n=n_there)
+        return resampled * (gain * n_there / samples.shape[1])[:, None]
+
+    def _texture(self, log_mel: Tensor) -> Tensor:
+        """Mean and deviation over time of random filters' outputs, by regions of bands."""
+        parts = []
+        for number, (n_frames, n_bands) in enumerate(FILTER_SIZES):
+            filters, stride = getattr(self, f"filters_{number}"), (2 if n_frames < 7 else 4, 2)
+            found = F.conv2d(log_mel[:, None], filters, stride=stride, padding=(n_frames // 2, n_bands // 2)).relu()
+            parts += [part.flatten(1) for part in _moments(found.unflatten(3, (N_REGIONS, -1)).mean(4), 2)]
+        return torch.cat(parts, 1)
+
+
+def _moments(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Mean and deviation over one dimension."""
+    variance, mean = torch.var_mean(values, dim, correction=0)
+    return mean, (variance + 1e-4).sqrt()
+
+
+def _movement(log_mel: Tensor) -> Tensor:
+    """Of each band the level, and the logarithms of how far it and averages of it move; and how far neighbours differ."""
+    parts = [log_mel.mean(1), (log_mel[:, :, 1:] - log_mel[:, :, :-1]).abs().mean(1)]
+    for n_frames in (1, 4, 16):
+        averages = log_mel[:, : log_mel.shape[1] // n_frames * n_frames].unflatten(1, (-1, n_frames)).mean(2)
+        steps = (averages[:, 1:] - averages[:, :-1]).square().mean(1)
+        parts += [0.5 * (variance + 1e-3).log() for variance in (averages.var(1), steps)]
+    return torch.cat(parts, 1)
+
+
+def energy_score(pairs: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+    """How far from a target each of two clips is that were made for it, less how far they are from each other.
+
+    The mean over targets, summed over the kinds of numbers, each Tensor[2n x D], the pairs side by side, and Tensor[n x D]. Its
+    expectation is lowest where clips are spread around what they are told as music is: a mean of all would be punished as
+    much as one of them alone (Gneiting & Raftery, "Strictly proper scoring rules, prediction, and estimation", 2007).
+    """
+    total = targets[0].new_zeros(())
+    for pair, target in zip(pairs, targets, strict=True):
+        one, other = pair.unflatten(0, (-1, 2)).unbind(1)
+        apart = [(one - target).norm(dim=1), (other - target).norm(dim=1), -(one - other).norm(dim=1)]
+        total = total + torch.stack(apart).sum(0).mean() / target.shape[1] ** 0.5
+    return total

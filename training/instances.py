@@ -1,0 +1,108 @@
+"""Real clips of which fine-tuning tells the generator: what is heard in each is its target, and in short the instance."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from genre_gan.data.cache import FeatureStore
+from genre_gan.models.generator import SpectralGenerator
+from training.batches import Rows
+from training.hearing import Hearing
+from training.launch import is_main_process
+
+MAX_CLIPS = 5  # of a track
+PAIR = 2  # rows of one instance, which stand side by side
+
+
+class Instances:
+    """Rows in pairs, each pair of one real clip, drawn as the generator draws labels, tracks of a label alike often.
+
+    `features` are what is heard in the clip, all groups joined and standardised; `genre_ids` the labels; `conditions` what the
+    generator is told.
+
+    Attributes:
+        sizes: of the groups.
+        mean, deviation: by which they are standardised (D,).
+        vectors: what the generator is told of each clip, as far as it is from the mean of its label, Tensor[n x instance_dim].
+        labels, shares: of each clip (n,); the shares sum to 1.
+        label_means: what was taken away, Tensor[n_labels x instance_dim].
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        tracks: np.ndarray,
+        track_labels: np.ndarray,
+        generator: SpectralGenerator,
+        hearing: Hearing,
+        n_rows: int,
+        seed: int,
+    ):
+        """`track_labels` are those of `tracks`, which are of `store`."""
+        self.n_rows, self.seed, config = n_rows, seed, generator.config
+        heard: list[list[Tensor]] = []
+        places, labels = [], []
+        for place, track in enumerate(tqdm(tracks, desc="listening", unit="track", leave=False, disable=not is_main_process())):
+            starts = range(0, int(store.n_frames[track]) - hearing.n_samples + 1, hearing.n_samples)[:MAX_CLIPS]
+            if not starts:
+                continue
+            clips = np.stack([store.read(int(track), start, hearing.n_samples)[:, 0] for start in starts])
+            with torch.no_grad():
+                heard.append([group.float().cpu() for group in hearing(torch.from_numpy(clips).to(hearing.weights.device))])
+            places += [place] * len(starts)
+            labels += [int(track_labels[place])] * len(starts)
+        lacking = set(range(len(config.genres))) - {label // config.n_clusters for label in labels}
+        if lacking:
+            seconds, names = hearing.n_samples / hearing.rate_hz, ", ".join(config.genres[i] for i in sorted(lacking))
+            raise ValueError(f"no track of {names} lasts {seconds:.1f} s, which is what fine-tuning listens to")
+        self.labels = torch.tensor(labels)
+        self.sizes = [group.shape[1] for group in heard[0]]
+        values = torch.cat([torch.cat(groups, 1) for groups in heard])
+        spreads = [part + 0.1 * part.mean() for part in values.std(0).split(self.sizes)]
+        self.mean, self.deviation = values.mean(0), torch.cat(spreads)
+        self.targets = (values - self.mean) / self.deviation
+        self.shares = _shares(torch.tensor(places), self.labels, generator)
+        alike = [group / group.shape[1] ** 0.5 for group in self.targets.split(self.sizes, 1)]
+        points = _principal(torch.cat(alike, 1), config.instance_dim)
+        weighted = _shares_within(self.shares, self.labels, config.n_labels)[:, None] * points
+        self.label_means = torch.zeros(config.n_labels, config.instance_dim).index_add(0, self.labels, weighted)
+        self.vectors = points - self.label_means[self.labels]
+        self.steps_per_epoch = max(1, PAIR * len(points) // n_rows)
+
+    def choose(self, step: int) -> np.ndarray:
+        chances = self.shares.double().numpy()
+        rng = np.random.default_rng([self.seed, step])
+        return rng.choice(len(chances), self.n_rows // PAIR, p=chances / chances.sum()).repeat(PAIR)[:, None]
+
+    def read(self, picks: np.ndarray) -> Rows:
+        rows = torch.from_numpy(picks[:, 0].copy())
+        return Rows(self.targets[rows][:, None], torch.ones_like(rows), self.labels[rows], self.vectors[rows])
+
+
+def _principal(points: Tensor, n: int) -> Tensor:
+    """The first principal components, half whitened, of unit size on the whole, Tensor[m x n]; zeros beyond what there are."""
+    left, sizes, _ = torch.linalg.svd(points - points.mean(0), full_matrices=False)
+    scores = (left * sizes)[:, :n]
+    scores = scores / scores.std(0).clamp_min(1e-6).sqrt()
+    scores = scores / scores.square().mean().sqrt().clamp_min(1e-6)
+    return F.pad(scores, (0, n - scores.shape[1]))
+
+
+def _shares(places: Tensor, labels: Tensor, generator: SpectralGenerator) -> Tensor:
+    """How often each clip is drawn: labels as the generator draws them, genres alike, tracks of a label and their clips alike."""
+    config = generator.config
+    of_label = torch.full((config.n_labels,), 1.0 / config.n_labels)
+    if config.n_clusters > 1:
+        of_label = generator.cluster_shares.cpu().flatten() / len(config.genres)
+    of_track = 1.0 / torch.bincount(places)[places].float()
+    shares = of_label[labels] * _shares_within(of_track, labels, config.n_labels)
+    return shares / shares.sum()
+
+
+def _shares_within(weights: Tensor, labels: Tensor, n_labels: int) -> Tensor:
+    """Weights (n,) that sum to 1 over the clips of each label."""
+    return weights / torch.zeros(n_labels).index_add(0, labels, weights).clamp_min(1e-12)[labels]

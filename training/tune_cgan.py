@@ -1,0 +1,174 @@
+"""Fine-tune the spectral GAN's generator: what is heard in its clips is brought to what is heard in real ones.
+
+    accelerate launch training/tune_cgan.py --data path/to/genres --start-from runs/gan/model --output-dir runs/mel
+    python training/tune_cgan.py --data path/to/genres --start-from runs/gan/model --output-dir runs/mel --resume
+
+A GAN of few tracks makes clips of a genre that differ less than real ones do. So the generator is now told of a real clip of the
+training side, an instance, by a few numbers of what is heard in it, and learns by the energy score to make clips that are spread
+around that. It learns through the sound itself: latents become sound, and that is heard. The split must be the one that the
+generator was trained with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from genre_gan.data.cache import FeatureStore
+from genre_gan.data.latents import LatentStore
+from genre_gan.data.splits import Split, split_tracks
+from genre_gan.features import FeatureConfig
+from genre_gan.generate import GenreGenerator
+from genre_gan.models.generator import INSTANCE_NOISE, N_COLOURS, ClipNoise, Pulse, SpectralGenerator
+from genre_gan.recipe import BEATS_PER_BAR
+from genre_gan.spectral import TRUNCATION, SpectralModel
+from training.arguments import TrainingError, add_common_arguments, positive_float, run_script
+from training.batches import Batch, load_features
+from training.hearing import Hearing, energy_score
+from training.instances import PAIR, Instances
+from training.launch import check_precision, is_main_process
+from training.previews import write_previews
+from training.spectral_fit import clusters_of, fitted_listener
+from training.spectral_task import DEPTH_WEIGHT, FALLING_SHARE, SEMITONES, floored
+from training.trainer import Task, Trainer
+
+EMA_DECAY = 0.98
+LABELS_RATE = 5.0  # times as fast as all else learns what stands for labels and instances, of which few are in a batch
+RIDGE = 150.0  # of the first guess at what an instance means
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_common_arguments(parser, epochs=8, batch_size=16)
+    parser.add_argument("--start-from", type=Path, required=True, metavar="FOLDER", help="what train_cgan.py made")
+    parser.add_argument("--learning-rate", type=positive_float, default=4e-4, help="(default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+class TuningTask(Task):
+    """The energy score between what is heard in pairs of clips and in the instance that both of a pair were told of."""
+
+    def __init__(self, trainer: Trainer, model: SpectralModel, hearing: Hearing, source: Instances):
+        self.trainer, self.source, self.hearing = trainer, source, hearing.to(trainer.device)
+        self.codec, self.config = hearing.listener.codec, model.generator.config
+        self.mean, self.deviation = source.mean.to(trainer.device), source.deviation.to(trainer.device)
+        self.average = trainer.average(model.generator, EMA_DECAY)
+        self.trained = SpectralModel(cast(SpectralGenerator, self.average.module), self.codec)
+        rate = trainer.args.learning_rate
+        optimizer = torch.optim.Adam(_groups(model.generator, rate), rate, betas=(0.9, 0.99), fused=True)
+        self.generator, self.optimizer = trainer.prepare(model.generator, optimizer)
+        stride = self.config.stride
+        self.n_frames = stride * math.ceil((hearing.n_samples / self.codec.config.samples_per_latent + 1) / stride)
+        self.loader = trainer.loader(source)
+
+    def rate(self, progress: float) -> float:
+        return min(1.0, (1.0 - progress) / FALLING_SHARE)
+
+    def train_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        latents = self._generate(batch)
+        heard = torch.cat(self.hearing(self.codec.decode_with_gradient(latents)[:, : self.hearing.n_samples]), 1)
+        pairs = ((heard - self.mean) / self.deviation).split(self.source.sizes, 1)
+        score = energy_score(pairs, batch.features[::PAIR, 0].split(self.source.sizes, 1))
+        depth = floored(self.codec, latents)[1]
+        self.trainer.accelerator.backward(score + DEPTH_WEIGHT * depth)
+        if self.trainer.accelerator.sync_gradients:
+            self.trainer.accelerator.clip_grad_norm_(self.generator.parameters(), 10.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return {"energy score": score, "below floor": depth}
+
+    def _generate(self, batch: Batch) -> Tensor:
+        """Latents as the pipeline makes them, of the batch's labels and instances, with a tempo and a key of the label's."""
+        plain = self.trained.generator  # whose memories do not learn
+        weights = F.one_hot(batch.genre_ids, self.config.n_labels).float()
+        noise = ClipNoise.draw(self.config, self.n_frames, lambda part, *shape: batch.randn(*shape, draw=10 + part))
+        noise = noise._replace(style=TRUNCATION * noise.style)
+        uniform = batch.rand(3, draw=1)
+        pulse = Pulse(plain.draw_tempo_bpm(weights, uniform[:, 0]), BEATS_PER_BAR * uniform[:, 1])
+        instances = batch.conditions + INSTANCE_NOISE * batch.randn(self.config.instance_dim, draw=2)
+        key_ids = plain.draw_key(weights, uniform[:, 2])
+        latents = self.generator(noise, weights, key_ids, pulse, instances=instances).float()
+        return plain.calibrate(latents, weights, TRUNCATION * batch.randn(N_COLOURS, draw=3))
+
+    def preview(self, folder: Path) -> None:
+        """A clip and a spectrogram for each genre."""
+        write_previews(GenreGenerator(self.trained), folder, 6.0)
+
+
+def _groups(generator: SpectralGenerator, learning_rate: float) -> list[dict]:
+    """The generator's parameters, as Adam takes them; `LABELS_RATE` says why in two groups."""
+    quick = [*generator.genre_embedding.parameters(), *generator.instance_embedding.parameters()]
+    slow = [value for value in generator.parameters() if all(value is not other for other in quick)]
+    return [{"params": slow}, {"params": quick, "lr": LABELS_RATE * learning_rate}]
+
+
+def with_instances(generator: SpectralGenerator, source: Instances) -> SpectralGenerator:
+    """The generator, knowing these instances.
+
+    What is told of an instance changes its label as it would change from label to label, by ridge regression.
+    """
+    told = SpectralGenerator(replace(generator.config, n_instances=len(source.vectors)))
+    told.load_state_dict(told.state_dict() | generator.state_dict())
+    told.instances.copy_(source.vectors)
+    told.instance_labels.copy_(source.labels)
+    told.instance_shares.copy_(source.shares)
+    known = source.labels.unique()
+    embeddings = generator.genre_embedding.weight.detach()
+    points, values = (part - part.mean(0) for part in (source.label_means[known], embeddings[known]))
+    slopes = torch.linalg.solve(points.T @ points + RIDGE * torch.eye(points.shape[1]), points.T @ values)
+    with torch.no_grad():
+        told.instance_embedding.weight.copy_(slopes.T / told.instance_embedding.scale)
+    return told
+
+
+def prepare(args: argparse.Namespace) -> tuple[FeatureStore, Split, np.ndarray, SpectralModel, Hearing]:
+    """All that takes long and is kept in the cache, before the processes need each other."""
+    model = SpectralModel.load(args.start_from)
+    store = load_features(args, FeatureConfig("waveform"), PAIR)
+    config = model.generator.config
+    if config.n_instances:
+        raise TrainingError(f"--start-from {args.start_from}: this generator has been fine-tuned already")
+    if store.tracks.genres != config.genres:
+        ours, theirs = ", ".join(store.tracks.genres), ", ".join(config.genres)
+        raise TrainingError(f"--start-from {args.start_from}: its genres are {theirs}, those of the data {ours}; see --genres")
+    split = split_tracks(store.tracks, args.split, seed=args.seed)
+    latents = LatentStore(store, split.train, model.codec, SEMITONES, args.cache_dir, progress=is_main_process())
+    dtype = torch.float32 if check_precision(args) == "no" else torch.bfloat16
+    listener = fitted_listener(store, split.train, latents, model.codec, args.seed, dtype)
+    clusters = clusters_of(store, split.train, latents, listener, config.n_clusters, args.seed)
+    return store, split, clusters, model, Hearing(listener)
+
+
+def train(args: argparse.Namespace) -> None:
+    store, split, clusters, model, hearing = prepare(args)
+    trainer = Trainer(args, "cgan", store, clusters)
+    trainer.say(split.summary())
+    genres = np.array([model.genres.index(store.tracks.genre_names[track]) for track in split.train])
+    labels = genres * model.generator.config.n_clusters + clusters[: len(genres)]
+    source = Instances(
+        store, split.train, labels, model.generator, hearing.to(trainer.device), trainer.rows_per_step, args.seed
+    )
+    begun_as, model.generator = model.training_record, with_instances(model.generator, source)
+    task = TuningTask(trainer, model, hearing, source)
+    trainer.fit(task)
+    task.trained.generator.training_record = trainer.record(task.loader, store, split) | {"begun as": begun_as}
+    trainer.finish(task.trained.save_pretrained)
+
+
+def main(argv: list[str] | None = None) -> None:
+    run_script(train, parse_args(argv))
+
+
+if __name__ == "__main__":
+    main()
