@@ -59,6 +59,23 @@ def test_decoded_sound_has_the_spectrogram_of_the_original(codec):
     assert error_db < 2.0 < silence_db
 
 
+def test_gradients_pass_through_sound_as_it_changes(codec):
+    latents = codec.encode(chord(2.0))
+    samples = codec.decode_with_gradient(latents)
+    torch.testing.assert_close(samples, codec.decode(latents)[:, : samples.shape[1]], rtol=0.0, atol=1e-4)
+    latents.requires_grad_()
+    upper = torch.zeros_like(latents)
+    upper[:, 0, 10:] = 1.0  # the levels of upper rows
+
+    def level(latents: torch.Tensor) -> torch.Tensor:
+        return codec.decode_with_gradient(latents).square().mean().log()
+
+    (gradient,) = torch.autograd.grad(level(latents), latents)
+    with torch.no_grad():
+        change = (level(latents + 0.02 * upper) - level(latents - 0.02 * upper)) / 0.04
+    assert (gradient * upper).sum() == pytest.approx(float(change), rel=0.1)
+
+
 def test_a_stream_has_no_seams(codec):
     latents = codec.encode(chord(6.0))
     whole = codec.decode(latents)

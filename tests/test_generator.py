@@ -6,12 +6,14 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from genre_gan.features import FeatureConfig
 from genre_gan.models.codec import Codec, CodecConfig
 from genre_gan.models.discriminator import LatentDiscriminator
 from genre_gan.models.generator import (
     CYCLE_BEATS,
+    INSTANCE_NOISE,
     MAX_TEMPO_BPM,
     N_KEYS,
     N_QUANTILES,
@@ -122,12 +124,40 @@ def test_tempos_and_keys_are_drawn_as_the_genres_have_them(generator):
     assert generator.draw_key(blues, torch.tensor([0.0, 0.3, 1.0])).tolist() == [5, 9, N_KEYS]
 
 
+def test_instances_are_drawn_as_often_as_they_should_be_and_of_the_label_alone():
+    config = SpectralGANConfig(("blues", "jazz"), 32, 32, (8, 8), n_clusters=2, n_instances=4, instance_dim=3)
+    generator = SpectralGenerator(config)
+    generator.instances.copy_(torch.arange(4.0)[:, None].expand(-1, 3))
+    generator.instance_labels.copy_(torch.tensor([1, 0, 1, 2]))  # none of the last one
+    generator.instance_shares.copy_(torch.tensor([0.1, 0.5, 0.3, 0.1]))
+    uniform, nothing = torch.linspace(0.0, 1.0, 1001)[:, None].expand(-1, 2), torch.zeros(1001, 3)
+    drawn = generator.draw_instances(F.one_hot(torch.full((1001,), 1), 4).float(), uniform, nothing)[:, 0]
+    assert drawn.unique().tolist() == [0.0, 2.0] and (drawn == 0.0).float().mean() == pytest.approx(0.25, abs=0.002)
+    blend = torch.tensor([[0.5, 0.0, 0.5, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    noise = torch.tensor([[0.0, 1.0, 2.0]]).expand(2, -1)
+    drawn = generator.draw_instances(blend, uniform[:2], noise)
+    torch.testing.assert_close(drawn, torch.tensor([[2.0], [0.0]]) + INSTANCE_NOISE * noise)
+    style, keys = torch.randn(2, config.style_dim), torch.zeros(2, dtype=torch.long)
+    mapped = [generator.map_style(style, blend, keys, instances) for instances in (drawn, 2.0 * drawn, None)]
+    assert (mapped[0] - mapped[1]).abs().max() > 1e-3 and (mapped[0] - mapped[2]).abs().max() > 1e-3
+    assert SpectralGenerator(SpectralGANConfig(widths=(8, 8))).draw_instances(blend, uniform, noise) is None
+
+
 def test_variations_stay_in_the_key_and_the_clusters_of_their_clip(monkeypatch):
     codec = Codec(CodecConfig(FeatureConfig("log-mel", n_fft=1024, hop_length=256, n_mels=64, htk=True)))
     n_coefficients, n_rows = codec.config.n_coefficients, codec.config.n_rows
-    config = SpectralGANConfig(("blues", "jazz"), n_coefficients, n_rows, (8, 8), style_dim=8, noise_dim=2, n_clusters=8)
+    config = SpectralGANConfig(("blues", "jazz"), n_coefficients, n_rows, (8, 8), style_dim=8, noise_dim=2, n_clusters=8,
+                               n_instances=80, instance_dim=2)
     model, told = SpectralModel(SpectralGenerator(config).eval(), codec), []
-    monkeypatch.setattr(model.generator, "map_style", lambda style, weights, key: told.append((weights.argmax(1), key)) or style)
+    model.generator.instance_labels.copy_(torch.arange(80) % 16)
+    model.generator.instance_shares.fill_(1.0 / 80)
+    model.generator.instances.copy_(100.0 * torch.arange(80)[:, None].expand(-1, 2))
+
+    def note(style, weights, key, instance):
+        told.append((weights.argmax(1), key, (instance / 100.0).round().tolist()))  # but for its noise
+        return style
+
+    monkeypatch.setattr(model.generator, "map_style", note)
     for seed in range(40):
         recipe = Recipe({"blues": 1.0}, seed, 2.0, model="mel")
         told.clear()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from genre_gan.loudness import TARGET_LUFS, TOLERANCE_DB, Leveler, Limiter, integrated_lufs, level_loop, true_peak_db
+from genre_gan.loudness import TARGET_LUFS, TOLERANCE_DB, Leveler, Limiter, integrated_lufs, k_weights, level_loop, true_peak_db
 from tests.conftest import synthesize
 
 RATE_HZ = 22_050
@@ -31,6 +31,13 @@ def test_loudness_agrees_with_the_reference(rate_hz):
     expected = pyloudnorm.Meter(rate_hz, filter_class="DeMan").integrated_loudness(music)
     assert integrated_lufs(music, rate_hz) == pytest.approx(expected, abs=0.01)
     assert integrated_lufs(music, rate_hz) == pytest.approx(pyloudnorm.Meter(rate_hz).integrated_loudness(music), abs=0.3)
+
+
+def test_the_weights_of_a_spectrum_are_those_of_the_filter():
+    samples = 0.1 * np.random.default_rng(0).standard_normal(4 * 22_050).astype(np.float32)
+    power = np.abs(np.fft.rfft(samples)) ** 2 * k_weights(len(samples), 22_050)
+    lufs = -0.691 + 10.0 * np.log10(2.0 * power.sum() / len(samples) ** 2)
+    assert lufs == pytest.approx(integrated_lufs(samples, 22_050), abs=0.05)
 
 
 def test_silence_has_no_loudness_and_stays_silent():

@@ -17,11 +17,12 @@ def test_every_command_is_one_that_its_script_takes(tmp_path, capsys):
     strange = ["--extra-data", "more", "--not-music", "rooms", "--not-music", "speech"]
     args = train_all.parse_args(["--data", "music", *strange, "--output-dir", str(tmp_path)])
     made = train_all.commands(args)
-    assert list(made) == ["mel", "fcn", "cnn", "classifier"]
+    assert list(made) == ["gan", "fcn", "cnn", "mel", "classifier"]
     for name, (script, *arguments) in made.items():
         parsed = importlib.import_module(f"training.{script.removesuffix('.py')}").parse_args(arguments)
         assert parsed.output_dir == tmp_path / name and parsed.resume and parsed.data == ["music"]
-    assert importlib.import_module("training.train_cgan").parse_args(made["mel"][1:]).max_steps == train_all.STEPS["mel"]
+    assert importlib.import_module("training.train_cgan").parse_args(made["gan"][1:]).max_steps == train_all.STEPS["gan"]
+    assert importlib.import_module("training.tune_cgan").parse_args(made["mel"][1:]).start_from == tmp_path / "gan" / "model"
     classifier = importlib.import_module("training.train_lstm").parse_args(made["classifier"][1:])
     assert classifier.extra_data == ["more"] and list(map(str, classifier.not_music)) == ["rooms", "speech"]
     train_all.main(["--show", "--output-dir", str(tmp_path)])
@@ -42,6 +43,8 @@ def test_help_begins_with_commands_and_says_every_default(script, capsys, monkey
     ("train_lstm", ["--learning-rate", "0"], "--learning-rate: must be above 0, got 0"),  # was taken for the default
     ("train_lstm", ["--generated-amount", "-1"], "--generated-amount: must be above 0, got -1"),
     ("train_lstm", ["--generated-clip-s", "nan"], "--generated-clip-s: must be above 0, got nan"),
+    ("tune_cgan", ["--start-from", "runs/gan/model", "--learning-rate", "-1"], "--learning-rate: must be above 0, got -1"),
+    ("tune_cgan", [], "the following arguments are required: --start-from"),
     ("train_cgan", ["--num-workers", "-1"], "--num-workers: must be at least 0, got -1"),
     ("evaluate_classifier", ["--model", "fcn", "--seed", "-1"], "--seed: must be at least 0, got -1"),
     ("evaluate_generator", ["--structure-clips", "-1"], "--structure-clips: must be at least 0, got -1"),

@@ -26,7 +26,7 @@ from training.train_cgan import parse_args
 from training.trainer import Trainer
 
 N_STEPS = 4
-PIPELINES = {"train_lstm.py": GenreClassifier, "train_cgan.py": GenreGenerator}
+PIPELINES = {"train_lstm.py": GenreClassifier, "train_cgan.py": GenreGenerator, "tune_cgan.py": GenreGenerator}
 
 
 @pytest.fixture(scope="module")

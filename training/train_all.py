@@ -23,7 +23,8 @@ from genre_gan.genres import GENRES
 from training.arguments import positive_int, python_words, repeated, run_to_its_end
 
 ROOT = Path(__file__).resolve().parents[1]
-STEPS = {"mel": 30_000, "fcn": 600, "cnn": 400}
+STEPS = {"gan": 30_000, "fcn": 600, "cnn": 400}
+NOT_PACKAGED = "gan"  # what mel begins with
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -40,11 +41,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def commands(args: argparse.Namespace) -> dict[str, list[str]]:
-    """The script and its arguments for each model, in an order in which each finds what it needs."""
+    """The script and its arguments for each training, in an order in which each finds what it needs."""
     data = [*repeated("--data", args.data or [DEFAULT_DATASET]), "--genres", *GENRES]
     further = repeated("--extra-data", args.extra_data) + repeated("--not-music", args.not_music)
+    by_artist = ["--split", "artist", "--mixed-precision", "bf16"]
     gans = {
-        "mel": ["--split", "artist", "--mixed-precision", "bf16"],
+        "gan": [*by_artist],
         "fcn": ["--model", "fcn"],
         "cnn": ["--model", "cnn", "--batch-size", "32", "--mixed-precision", "bf16"],
     }
@@ -52,6 +54,7 @@ def commands(args: argparse.Namespace) -> dict[str, list[str]]:
         name: ["train_cgan.py", *data, *options, "--epochs", "100000", "--max-steps", str(STEPS[name])]
         for name, options in gans.items()
     }
+    made["mel"] = ["tune_cgan.py", *data, *by_artist, "--start-from", f"{args.output_dir}/gan/model"]
     made["classifier"] = ["train_lstm.py", *data, "--preset", "shipped", *further]
     return {name: [*words, "--output-dir", f"{args.output_dir}/{name}", "--resume"] for name, words in made.items()}
 
@@ -64,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
             continue
         if run_to_its_end([*python_words(args.processes), str(ROOT / "training" / script), *arguments]) != 0:
             sys.exit(f"error: the training of {name} ended early; the same command goes on from there")
-        if args.install:
+        if args.install and name != NOT_PACKAGED:
             shutil.copytree(args.output_dir / name / "model", ROOT / "genre_gan" / "weights" / name, dirs_exist_ok=True)
 
 

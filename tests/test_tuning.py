@@ -1,0 +1,138 @@
+"""Fine-tuning: what is heard in a clip, the instances that the generator is told of, and a score that rewards spread."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from genre_gan import GenreGenerator
+from genre_gan.hub import packaged_weights
+from genre_gan.loudness import TARGET_LUFS
+from genre_gan.models.codec import Codec, CodecConfig
+from genre_gan.models.generator import ClipNoise, Pulse
+from genre_gan.models.musicnn import MusiCNN
+from genre_gan.models.projected import MusiCNNOfLatents, _overlap
+from genre_gan.pretrained import read_config
+from tests.conftest import synthesize
+from tests.training_runs import tiny_arguments, write_tiny_data
+from training import tune_cgan
+from training.batches import Batch
+from training.hearing import Hearing, energy_score
+from training.instances import PAIR, Instances
+from training.trainer import Trainer
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write_tiny_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def hearing() -> Hearing:
+    listener = MusiCNNOfLatents(codec := Codec(CodecConfig()), MusiCNN.load(packaged_weights("musicnn")))
+    listener.filters.copy_(_overlap(codec))
+    return Hearing(listener)
+
+
+def sounds(hearing: Hearing, n: int) -> torch.Tensor:
+    clips = [synthesize(110.0 * (i + 1), 1.0 + i, 6.0, seed=i)[: hearing.n_samples] for i in range(n)]
+    return torch.from_numpy(np.stack(clips))
+
+
+def words(data: Path, output_dir: Path, *more: object) -> list[str]:
+    return [str(word) for word in tiny_arguments("tuned", data, output_dir, 2, *more)[1:]]
+
+
+def test_what_is_heard_does_not_depend_on_the_level_and_has_a_gradient(hearing):
+    clips = sounds(hearing, 2)
+    heard = hearing(clips)
+    for group, quiet in zip(heard, hearing(0.1 * clips), strict=True):
+        assert group.shape[0] == 2 and (group[0] - group[1]).abs().max() > 0.1
+        torch.testing.assert_close(group, quiet, rtol=1e-3, atol=1e-3)
+    clips.requires_grad_()
+    (gradient,) = torch.autograd.grad(sum(group.square().sum() for group in hearing(clips)), clips)
+    assert gradient.isfinite().all() and gradient.abs().max() > 0.0
+    along = (gradient * clips).sum(1) / (gradient.norm(dim=1) * clips.norm(dim=1))
+    assert along.abs().max() < 1e-3  # louder is no better
+
+
+def test_music_is_heard_as_loud_as_generated_clips_are(hearing):
+    import pyloudnorm
+
+    levelled = hearing._levelled(sounds(hearing, 2)).numpy()
+    for clip in levelled:
+        assert pyloudnorm.Meter(16_000).integrated_loudness(clip.astype(np.float64)) == pytest.approx(TARGET_LUFS, abs=1.0)
+
+
+@pytest.mark.parametrize("spread", [0.2, 1.0, 3.0])
+def test_the_energy_score_is_best_where_clips_are_spread_as_music_is(spread):
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randn(4000, 5, generator=generator)
+    best, score = (
+        energy_score([size * torch.randn(8000, 5, generator=generator)], [targets]).item() for size in (1.0, spread)
+    )
+    assert best < score or (spread == 1.0 and best == pytest.approx(score, abs=0.02))
+
+
+def test_pairs_of_instances_are_drawn_as_labels_and_tracks_are(data, hearing, tmp_path):
+    args = tune_cgan.parse_args(words(data, tmp_path / "run"))
+    store, _, _, model, _ = tune_cgan.prepare(args)
+    model.generator.cluster_shares.copy_(torch.tensor([[0.75, 0.25], [1.0, 0.0]]))
+    tracks, labels = np.arange(6), np.array([0, 0, 1, 2, 2, 2])
+    source = Instances(store, tracks, labels, model.generator, hearing, 8, 0)
+    assert len(source.labels) == 6 and source.targets.shape == (6, sum(source.sizes))
+    torch.testing.assert_close(source.shares, torch.tensor([0.375 / 2, 0.375 / 2, 0.125, 1 / 6, 1 / 6, 1 / 6]))
+    for label in range(3):
+        assert source.vectors[source.labels == label].mean(0).abs().max() < 1e-5
+    picks = source.choose(0)
+    assert picks.shape == (8, 1) and (picks[0::PAIR] == picks[1::PAIR]).all() and (source.choose(0) == picks).all()
+    rows = source.read(picks)
+    torch.testing.assert_close(rows.features[:, 0], source.targets[picks[:, 0]])
+    torch.testing.assert_close(rows.conditions, source.vectors[picks[:, 0]])
+    many = np.concatenate([source.choose(step)[::PAIR, 0] for step in range(500)])
+    assert np.bincount(many) / len(many) == pytest.approx(source.shares.numpy(), abs=0.04)
+
+    told = tune_cgan.with_instances(model.generator, source)
+    noise = ClipNoise.draw(told.config, 16, lambda _, *shape: torch.randn(1, *shape))
+    conditions = torch.eye(4)[:1], torch.zeros(1, dtype=torch.long), Pulse(torch.tensor([120.0]), torch.tensor([0.0]))
+    plain = model.generator(noise, *conditions)
+    torch.testing.assert_close(told(noise, *conditions, instances=torch.zeros(1, 64)), plain)  # the mean of its label
+    assert (told(noise, *conditions, instances=source.vectors[:1]) - plain).abs().max() > 1e-4
+
+
+def test_a_tuned_generator_knows_its_instances_and_is_not_tuned_again(data, tmp_path):
+    tune_cgan.main(words(data, tmp_path / "run"))
+    record = read_config(tmp_path / "run" / "model")
+    assert record["model"]["n_instances"] == len(record["training"]["tracks_per_genre"]) * 2
+    pipeline = GenreGenerator.from_pretrained(tmp_path / "run" / "model")
+    clip = pipeline.generate("blues", 2.0, seed=3)
+    assert (clip.samples == pipeline.generate("blues", 2.0, seed=3).samples).all()
+    blended = pipeline.generate({"blues": 0.5, "metal": 0.5}, 2.0, seed=3, variation=0.5)
+    assert np.isfinite(blended.samples).all() and np.abs(blended.samples - clip.samples).max() > 1e-3
+    with pytest.raises(SystemExit, match="has been fine-tuned already"):
+        tune_cgan.main(words(data, tmp_path / "again", "--start-from", tmp_path / "run" / "model"))
+
+
+def test_what_does_not_belong_together_is_refused_in_words(data, hearing, tmp_path):
+    with pytest.raises(SystemExit, match="its genres are blues, metal, those of the data blues; see --genres"):
+        tune_cgan.main(words(data, tmp_path / "run", "--genres", "blues"))
+    args = tune_cgan.parse_args(words(data, tmp_path / "run"))
+    store, _, _, model, _ = tune_cgan.prepare(args)
+    with pytest.raises(ValueError, match=r"no track of metal lasts 6.0 s, which is what fine-tuning listens to"):
+        Instances(store, np.arange(3), np.zeros(3, int), model.generator, hearing, 8, 0)
+
+
+def test_a_step_of_tuning_touches_no_other_device_than_its_own(data, tmp_path):
+    args = tune_cgan.parse_args(words(data, tmp_path / "run"))
+    store, split, clusters, model, hearing = tune_cgan.prepare(args)
+    labels = np.array([0, 0, 2, 2])[: len(split.train)]
+    source = Instances(store, split.train, labels, model.generator, hearing, 4, 0)
+    model.generator = tune_cgan.with_instances(model.generator, source)
+    task = tune_cgan.TuningTask(Trainer(args, "test", store, clusters), model, hearing, source)
+    batch = next(task.loader.batches(0))
+    for network in (task.generator, task.average, task.hearing):
+        network.to("meta")
+    task.mean, task.deviation = task.mean.to("meta"), task.deviation.to("meta")
+    values = task.train_step(Batch(*[tensor.to("meta") for tensor in batch]), 0)
+    assert values and all(value.device.type == "meta" for value in values.values())
