@@ -142,7 +142,7 @@ def _header(kind: _Kind, record: Mapping, metrics: Sequence[_Metric], repo_id: s
 
 def _metrics(record: Mapping) -> Iterator[_Metric]:
     for split, values in record.items():
-        if not isinstance(values, Mapping) or split == "tracks_per_genre":
+        if not isinstance(values, Mapping) or split in ("tracks_per_genre", "begun as"):
             continue
         for name, value in values.items():
             if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -191,7 +191,8 @@ def _training(record: Mapping) -> str:
     named = ("split", "steps", "seed", "skipped")
     settings = [f"- {name}: {record[name]}" for name in named if name in record]
     command = f"```bash\n{record['command']}\n```\n\n" if "command" in record else ""
-    return command + "\n".join(settings)
+    begun_as = f"\n\nIt began as the weights of another training:\n\n{_training(earlier)}" if (earlier := record.get("begun as")) else ""
+    return command + "\n".join(settings) + begun_as
 
 
 def _metric_table(metrics: Sequence[_Metric]) -> str:

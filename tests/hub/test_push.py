@@ -54,6 +54,13 @@ def test_a_card_is_honest_where_nothing_is_known():
     assert "license: cc-by-4.0" in card and "22050 Hz" in card and 'from_pretrained("anna/lstm", revision="v2")' in card
 
 
+def test_a_card_tells_of_the_training_that_weights_began_with_and_takes_it_for_no_figures():
+    record = {"command": "python tune.py", "steps": 7, "begun as": {"command": "python train.py", "steps": 30_000, "tracks": 483}}
+    card = model_card({"family": "spectral-gan", "model": {}, "training": record}, ["config.json"], "anna/mel", None, None)
+    assert "- steps: 7" in card and "python train.py" in card.partition("another training")[2] and "- steps: 30000" in card
+    assert "None were recorded with these weights" in card
+
+
 def test_only_changes_are_committed_and_each_revision_can_be_had(hub, client, generator):
     client(push_model_folder, generator, "anna/fcn")
     commits = hub.repos["model", "anna/fcn"].branches["main"]
