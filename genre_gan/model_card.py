@@ -191,8 +191,10 @@ def _training(record: Mapping) -> str:
     named = ("split", "steps", "seed", "skipped")
     settings = [f"- {name}: {record[name]}" for name in named if name in record]
     command = f"```bash\n{record['command']}\n```\n\n" if "command" in record else ""
-    begun_as = f"\n\nIt began as the weights of another training:\n\n{_training(earlier)}" if (earlier := record.get("begun as")) else ""
-    return command + "\n".join(settings) + begun_as
+    text = command + "\n".join(settings)
+    if "begun as" in record:
+        text += f"\n\nIt began as the weights of another training:\n\n{_training(record['begun as'])}"
+    return text
 
 
 def _metric_table(metrics: Sequence[_Metric]) -> str:
