@@ -253,9 +253,9 @@ class SpectralGenerator(PretrainedModel):
         config = self.config
         if not config.n_instances:
             return None
-        shares = (F.one_hot(self.instance_labels, config.n_labels) * self.instance_shares[:, None]).T.cumsum(1)  # (L, n)
+        shares = (F.one_hot(self.instance_labels, config.n_labels) * self.instance_shares[:, None]).T.cumsum(1).contiguous()
         wanted = shares[:, -1] * uniform.clamp_max(1.0 - 1e-6).repeat_interleave(config.n_clusters, 1)
-        places = (shares <= wanted[..., None]).sum(2).clamp_max(config.n_instances - 1)  # (B, L)
+        places = torch.searchsorted(shares, wanted.T.contiguous(), right=True).T.clamp_max(config.n_instances - 1)  # (B, L)
         known = weights * (shares[:, -1] > 0.0)
         return torch.einsum("bl,bld->bd", known, self.instances[places]) + INSTANCE_NOISE * noise
 
