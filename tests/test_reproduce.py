@@ -24,7 +24,7 @@ from training.batches import split_store
 from training.generated import add_generated, add_generated_arguments
 from training.report.page import comparison, longest, write_page
 from training.report.rows import Row
-from training.report.runs import Runs
+from training.report.runs import Runs, steps_in_all
 
 GENRES = ("blues", "metal")
 SEGMENTS = FeatureConfig("mfcc-segment", hop_length=1024, segment_s=2.0)
@@ -220,6 +220,7 @@ def test_a_row_is_run_again_with_a_generator_of_more_steps_and_the_page_tells_th
     runs = Runs(tmp_path / "runs.jsonl")
     runs.add(line(100) | {"row": "a quarter generated", "generator_steps": 2000})
     assert runs.find(runs.results[0]) and runs.find(runs.results[0] | {"generator_steps": 3000}) is None
+    assert steps_in_all({"steps": 500, "begun as": {"steps": 1500}}) == 2000
     page = write_page(tmp_path, runs.results).read_text()
     assert "Data: music. Splits of the last row, seed 0: artist split. The generator had 2000 steps of training." in page
 

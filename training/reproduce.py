@@ -42,7 +42,7 @@ from genre_gan.generate import GenreGenerator
 from training.arguments import TrainingError, data_names, positive_int, repeated, run_script, run_to_its_end
 from training.report.page import write_page
 from training.report.rows import GAN_EPOCHS, GANS, GROUPS, PROTOCOLS, ROWS, Row
-from training.report.runs import NAME, SOUND_CLIP_S, Runs, classifier_result, gan_result, real_clips
+from training.report.runs import NAME, SOUND_CLIP_S, Runs, classifier_result, gan_result, real_clips, steps_in_all
 
 SCRIPTS = Path(__file__).parent
 
@@ -165,7 +165,8 @@ def reproduce(args: argparse.Namespace) -> None:
                     if row.generated in GANS:
                         wanted["gan_epochs"] = scaled(GAN_EPOCHS, args.gan_scale)
                     elif row.generated:
-                        wanted["generator_steps"] = GenreGenerator.from_pretrained(row.generated).model.training_record["steps"]
+                        record = GenreGenerator.from_pretrained(row.generated).model.training_record
+                        wanted["generator_steps"] = steps_in_all(record)
                     plan.append((row, protocol, seed, wanted))
     plan.sort(key=lambda run: (list(GROUPS).index(run[0].group), run[0].generated in GANS, run[2]))  # rows comparable early
     missing = [run for run in plan if lab.runs.find(run[3]) is None]

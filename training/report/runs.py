@@ -77,6 +77,11 @@ def gan_result(folders: Sequence[Path], epochs: int, real: Mapping[str, Sequence
     }
 
 
+def steps_in_all(record: Mapping[str, Any]) -> int:
+    """Steps of the training that a record tells of, and of those that it began with."""
+    return record["steps"] + (steps_in_all(record["begun as"]) if "begun as" in record else 0)
+
+
 def read_curve(folder: Path, epochs: int, n_steps: int) -> list[dict[str, float]]:
     """The logged numbers over the epochs, each point the mean of the steps about it."""
     rows = json.loads((folder / "history.json").read_text())
