@@ -15,7 +15,8 @@ from torch import Tensor
 
 from genre_gan.genres import genre_weights
 from genre_gan.models.codec import Codec
-from genre_gan.models.generator import MAX_TEMPO_BPM, MIN_TEMPO_BPM, N_COLOURS, N_TURNED, Pulse, SpectralGenerator
+from genre_gan.models.generator import N_COLOURS, ClipNoise, SpectralGenerator
+from genre_gan.models.pulse import MAX_TEMPO_BPM, MIN_TEMPO_BPM, N_TURNED, Pulse
 from genre_gan.pretrained import ModelError
 from genre_gan.recipe import BEATS_PER_BAR, KEYS, Recipe
 
@@ -116,12 +117,15 @@ class SpectralModel:
         ]
         n_bars = config.n_bars(n_whole)
         bars = torch.from_numpy(recipe.noise(2, 1).draw(n_bars, N_TURNED, 2))[None].to(self.device)
+        half_bars = torch.from_numpy(recipe.noise(2, 2).draw(2 * n_bars, config.noise_dim))[None].to(self.device)
         if recipe.loop:  # what follows the last bar is the first one
-            bars = bars[:, torch.arange(n_bars) % recipe.loop_bars(self.tempo_bpm(recipe))]
+            n_loop = recipe.loop_bars(self.tempo_bpm(recipe))
+            bars, half_bars = bars[:, torch.arange(n_bars) % n_loop], half_bars[:, torch.arange(2 * n_bars) % (2 * n_loop)]
         for start, stop in pairwise([0, *range(first, n_whole + 1, _MORE_FRAMES)]):
             spans = zip(grid, whole, config.spans(start, stop), strict=True)
             part = [values[:, low - begin : high - begin].to(self.device) for values, (begin, _), (low, high) in spans]
-            latents = self.generator.synthesize(part, bars, mapped, pulse, start)[..., : n_frames - start]
+            noise = ClipNoise(mapped, bars, half_bars, part)  # the style has been mapped
+            latents = self.generator.synthesize(noise, mapped, pulse, start)[..., : n_frames - start]
             yield self.generator.calibrate(latents, weights, colour)
 
     def _genre_weights(self, recipe: Recipe) -> Tensor:

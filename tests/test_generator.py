@@ -11,19 +11,9 @@ from torch.nn import functional as F
 from genre_gan.features import FeatureConfig
 from genre_gan.models.codec import Codec, CodecConfig
 from genre_gan.models.discriminator import LatentDiscriminator
-from genre_gan.models.generator import (
-    CYCLE_BEATS,
-    INSTANCE_NOISE,
-    MAX_TEMPO_BPM,
-    N_KEYS,
-    N_QUANTILES,
-    N_TURNED,
-    ClipNoise,
-    Pulse,
-    SpectralGANConfig,
-    SpectralGenerator,
-)
+from genre_gan.models.generator import INSTANCE_NOISE, N_KEYS, N_QUANTILES, ClipNoise, SpectralGANConfig, SpectralGenerator
 from genre_gan.models.layers import EqualConv2d
+from genre_gan.models.pulse import CYCLE_BEATS, HALF_BAR_BEATS, MAX_TEMPO_BPM, N_TURNED, Pulse
 from genre_gan.recipe import Recipe
 from genre_gan.spectral import SpectralModel
 
@@ -42,7 +32,9 @@ def generator() -> SpectralGenerator:
 def draw(n_clips: int, start: int, stop: int) -> ClipNoise:
     spans = enumerate(TINY.spans(start, stop))
     grid = [torch.randn(n_clips, last - first, TINY.level_rows(level), TINY.noise_dim) for level, (first, last) in spans]
-    return ClipNoise(torch.randn(n_clips, TINY.style_dim), torch.randn(n_clips, TINY.n_bars(stop), N_TURNED, 2), grid)
+    n_bars = TINY.n_bars(stop)
+    bars, half_bars = torch.randn(n_clips, n_bars, N_TURNED, 2), torch.randn(n_clips, 2 * n_bars, TINY.noise_dim)
+    return ClipNoise(torch.randn(n_clips, TINY.style_dim), bars, half_bars, grid)
 
 
 def conditions(n_clips: int, genre: int = 0, key: int = 3, tempo_bpm: float = 100.0):
@@ -109,6 +101,26 @@ def test_the_longest_cycles_begin_anew_in_each_bar():
     for part in (bar, following):  # in a bar they go on as ever
         angle = torch.atan2(part[0], part[1]).diff() % (2 * math.pi)
         torch.testing.assert_close(angle, torch.tensor([[0.1 / 4], [0.1 / 8]]).expand(2, 39) * 2 * math.pi, atol=1e-4, rtol=0)
+
+
+def test_each_half_of_a_bar_has_noise_of_its_own():
+    pulse = Pulse(torch.tensor([120.0, 120.0]), torch.tensor([1.0, 3.0]))  # two beats a second: half a bar has ten frames
+    values = torch.arange(2 * TINY.n_bars(100)).float().expand(2, -1)[..., None]
+    spread = pulse.spread(values, HALF_BAR_BEATS, TINY.lead_s, 0, 40, 10.0)[..., 0]
+    steps = spread.diff(dim=1)
+    assert steps.unique().tolist() == [0.0, 1.0]
+    assert [row.nonzero().flatten().tolist() for row in steps] == [[4, 14, 24, 34]] * 2  # a beat is left of the first half
+    earliest = pulse.spread(values, HALF_BAR_BEATS, TINY.lead_s, -math.floor(10 * TINY.lead_s), 0, 10.0)
+    assert 0 <= earliest.min() <= 1.0  # in the first bar
+    whole, part = spread, pulse.later(torch.tensor([1.0, 1.0])).spread(values, HALF_BAR_BEATS, TINY.lead_s + 1.0, 0, 30, 10.0)
+    torch.testing.assert_close(part[..., 0], whole[:, 10:])
+
+
+@torch.inference_mode()
+def test_another_half_bar_is_another_music(generator):
+    noise = draw(1, 0, 32)
+    other = noise._replace(half_bars=torch.randn_like(noise.half_bars))
+    assert (generator(noise, *conditions(1)) - generator(other, *conditions(1))).abs().mean() > 1e-3
 
 
 def test_tempos_and_keys_are_drawn_as_the_genres_have_them(generator):

@@ -10,9 +10,10 @@ from genre_gan import GenreGenerator
 from genre_gan.hub import packaged_weights
 from genre_gan.loudness import TARGET_LUFS
 from genre_gan.models.codec import Codec, CodecConfig
-from genre_gan.models.generator import ClipNoise, Pulse
+from genre_gan.models.generator import ClipNoise
 from genre_gan.models.musicnn import MusiCNN
 from genre_gan.models.projected import MusiCNNOfLatents, _overlap
+from genre_gan.models.pulse import Pulse
 from genre_gan.pretrained import read_config
 from tests.conftest import synthesize
 from tests.training_runs import tiny_arguments, write_tiny_data
@@ -93,7 +94,12 @@ def test_pairs_of_instances_are_drawn_as_labels_and_tracks_are(data, hearing, tm
     many = np.concatenate([source.choose(step)[::PAIR, 0] for step in range(500)])
     assert np.bincount(many) / len(many) == pytest.approx(source.shares.numpy(), abs=0.04)
 
+    for level in model.generator.levels:  # as after many steps; the others have been larger already
+        level.inject.weight.data.mul_(0.01 if level is model.generator.levels[0] else 10.0)
     told = tune_cgan.with_instances(model.generator, source)
+    sizes = [level.inject.scale * level.inject.weight.detach().square().sum(1).mean().sqrt() for level in told.levels]
+    assert sizes[0] == pytest.approx(tune_cgan.NOISE_SIZE) and min(sizes[1:]) > 1.0
+    model.generator.levels[0].inject.weight.data.copy_(told.levels[0].inject.weight)
     noise = ClipNoise.draw(told.config, 16, lambda _, *shape: torch.randn(1, *shape))
     conditions = torch.eye(4)[:1], torch.zeros(1, dtype=torch.long), Pulse(torch.tensor([120.0]), torch.tensor([0.0]))
     plain = model.generator(noise, *conditions)

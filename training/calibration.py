@@ -15,7 +15,8 @@ from tqdm.auto import trange
 
 from genre_gan.data.latents import to_grid
 from genre_gan.models.codec import Codec
-from genre_gan.models.generator import N_COLOURS, ClipNoise, Pulse, SpectralGenerator
+from genre_gan.models.generator import N_COLOURS, ClipNoise, SpectralGenerator
+from genre_gan.models.pulse import Pulse
 from genre_gan.recipe import BEATS_PER_BAR
 from genre_gan.spectral import TRUNCATION, SpectralModel
 from training.launch import is_main_process

@@ -1,8 +1,8 @@
 """What is heard in a clip, as numbers through which gradients pass: what fine-tuning compares with what is heard in music.
 
-Four kinds, so that a generator cannot please one at the cost of what people hear: layers of MusiCNN and its embedding, levels
-and movement of log-mel bands, and random filters of several sizes, which tell textures apart as well as trained ones
-(Ustyuzhaninov et al., "What does it take to generate natural textures?", ICLR 2017).
+Five kinds, so that a generator cannot please one at the cost of what people hear: layers of MusiCNN and its embedding, levels
+and movement of log-mel bands, random filters of several sizes, which tell textures apart as well as trained ones (Ustyuzhaninov
+et al., "What does it take to generate natural textures?", ICLR 2017), and how a clip comes back to its harmonies.
 
 Axes: B batch, C channels, T frames, F bands.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from librosa.filters import chroma
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,16 +24,20 @@ PATCH_FRAMES, N_PATCHES = 187, 2  # 3 s, on which MusiCNN was trained
 FILTER_SIZES = ((3, 3), (7, 7), (15, 7), (7, 15), (31, 5), (47, 1))  # (frames, bands)
 N_FILTERS, N_REGIONS = 24, 6  # filters of each size; regions of bands whose texture is one
 MAX_GAIN_DB = 40.0
+CHROMA_FFT, CHROMA_HOP, CHORD_FRAMES = 4096, 1024, 11  # samples at the codec's rate; frames in half a second
+PHRASE_CHORDS = 4  # half seconds in a phrase
 
 
 class Hearing(nn.Module):
-    """Samples Tensor[B x n_samples] to four groups of numbers, each Tensor[B x D]; as loud as generated clips are.
+    """Samples Tensor[B x n_samples] to five groups of numbers, each Tensor[B x D]; as loud as generated clips are.
 
     Attributes:
         n_samples: of a clip, about 6 s.
     """
 
     weights: Tensor
+    pitch_classes: Tensor
+    window: Tensor
 
     def __init__(self, listener: MusiCNNOfLatents):
         super().__init__()
@@ -42,6 +47,9 @@ class Hearing(nn.Module):
         self.n_samples = round(n_there * self.rate_hz / MUSICNN_SAMPLE_RATE_HZ)
         weights = torch.from_numpy(k_weights(self.n_samples, self.rate_hz)).float()
         self.register_buffer("weights", weights, persistent=False)
+        pitch_classes = torch.from_numpy(chroma(sr=self.rate_hz, n_fft=CHROMA_FFT, tuning=0.0)).float()
+        self.register_buffer("pitch_classes", pitch_classes.T.contiguous(), persistent=False)
+        self.register_buffer("window", torch.hann_window(CHROMA_FFT), persistent=False)
         generator = torch.Generator().manual_seed(0)
         for number, size in enumerate(FILTER_SIZES):
             filters = torch.randn(N_FILTERS, 1, *size, generator=generator)
@@ -55,7 +63,7 @@ class Hearing(nn.Module):
         embedding = self.listener.musicnn.embed(torch.cat(layers, 1)).unflatten(0, (-1, N_PATCHES)).mean(1)
         whole = [layer.unflatten(0, (-1, N_PATCHES)).transpose(1, 2).flatten(2) for layer in layers]  # (B, C, T) each
         moments = torch.cat([part for layer in whole for part in _moments(layer, 2)], 1)
-        return [moments, embedding, _movement(log_mel), self._texture(log_mel)]
+        return [moments, embedding, _movement(log_mel), self._texture(log_mel), self._harmony(samples)]
 
     def _levelled(self, samples: Tensor) -> Tensor:
         """At MusiCNN's rate, and as loud as generated clips: where a clip is quiet, nothing else about it is."""
@@ -65,6 +73,22 @@ class Hearing(nn.Module):
         n_there = round(samples.shape[1] * MUSICNN_SAMPLE_RATE_HZ / self.rate_hz)
         resampled = torch.fft.irfft(spectrum[:, : n_there // 2 + 1], n=n_there)
         return resampled * (gain * n_there / samples.shape[1])[:, None]
+
+    def _harmony(self, samples: Tensor) -> Tensor:
+        """How alike half seconds, and phrases of four of them, are in their pitch classes, for each lag between them."""
+        spectrum = torch.stft(samples, CHROMA_FFT, CHROMA_HOP, window=self.window, return_complex=True)
+        power = spectrum.real.square() + spectrum.imag.square()
+        classes = (power.transpose(1, 2) + 1e-8).sqrt() @ self.pitch_classes  # (B, T, 12)
+        chords = F.normalize(classes.unfold(1, CHORD_FRAMES, CHORD_FRAMES).mean(3), dim=2)
+        variance, mean = torch.var_mean(chords, 1, keepdim=True, correction=0)
+        chords = (chords - mean) / (variance + 1e-4).sqrt()
+        parts = []
+        for x in (chords, chords.unfold(1, PHRASE_CHORDS, 1).flatten(2)):
+            likeness = (unit := F.normalize(x, dim=2)) @ unit.transpose(1, 2)
+            diagonals = [likeness.diagonal(lag, 1, 2) for lag in range(1, x.shape[1] - 1)]
+            parts += [diagonal.mean(1) for diagonal in diagonals]
+            parts.append(torch.cat(diagonals[PHRASE_CHORDS - 1 :], 1).amax(1))  # of what does not overlap
+        return torch.stack(parts, 1)
 
     def _texture(self, log_mel: Tensor) -> Tensor:
         """Mean and deviation over time of random filters' outputs, by regions of bands."""

@@ -30,7 +30,9 @@ from genre_gan.data.latents import LatentStore
 from genre_gan.data.splits import Split, split_tracks
 from genre_gan.features import FeatureConfig
 from genre_gan.generate import GenreGenerator
-from genre_gan.models.generator import INSTANCE_NOISE, N_COLOURS, ClipNoise, Pulse, SpectralGenerator
+from genre_gan.models.generator import INSTANCE_NOISE, N_COLOURS, ClipNoise, SpectralGenerator
+from genre_gan.models.layers import EqualLinear
+from genre_gan.models.pulse import Pulse
 from genre_gan.recipe import BEATS_PER_BAR
 from genre_gan.spectral import TRUNCATION, SpectralModel
 from training.arguments import TrainingError, add_common_arguments, positive_float, run_script
@@ -46,6 +48,7 @@ from training.trainer import Task, Trainer
 EMA_DECAY = 0.98
 LABELS_RATE = 5.0  # times as fast as all else learns what stands for labels and instances, of which few are in a batch
 RIDGE = 150.0  # of the first guess at what an instance means
+NOISE_SIZE = 0.8  # at least, of the noise of the coarsest level beside what the beat adds; half as much at each finer one
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -114,9 +117,10 @@ def _groups(generator: SpectralGenerator, learning_rate: float) -> list[dict]:
 
 
 def with_instances(generator: SpectralGenerator, source: Instances) -> SpectralGenerator:
-    """The generator, knowing these instances.
+    """The generator, knowing these instances, with noise that is heard again.
 
-    What is told of an instance changes its label as it would change from label to label, by ridge regression.
+    What is told of an instance changes its label as it would change from label to label, by ridge regression. The noise of the
+    grid shrinks in the games, until a clip repeats with the beat; what is small has small gradients, so it begins larger.
     """
     told = SpectralGenerator(replace(generator.config, n_instances=len(source.vectors)))
     told.load_state_dict(told.state_dict() | generator.state_dict())
@@ -129,6 +133,10 @@ def with_instances(generator: SpectralGenerator, source: Instances) -> SpectralG
     slopes = torch.linalg.solve(points.T @ points + RIDGE * torch.eye(points.shape[1]), points.T @ values)
     with torch.no_grad():
         told.instance_embedding.weight.copy_(slopes.T / told.instance_embedding.scale)
+        for number, level in enumerate(told.levels):
+            noise = cast(EqualLinear, level.inject)
+            size = noise.scale * noise.weight.square().sum(1).mean().sqrt()
+            noise.weight.mul_((NOISE_SIZE / 2**number / size).clamp_min(1.0))
     return told
 
 

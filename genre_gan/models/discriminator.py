@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genre_gan.models.generator import N_KEYS, Pulse, SpectralGANConfig
+from genre_gan.models.generator import N_KEYS, SpectralGANConfig
 from genre_gan.models.layers import GAIN, EqualConv2d, EqualLinear, RowMixer, group_deviation
+from genre_gan.models.pulse import Pulse
 
 HEARD_CYCLES = (0.5, 1.0)  # whose phases D is told, in beats: a beat tracker knows no bars
 

@@ -6,8 +6,7 @@ convolution over frames without padding, from noise that goes on beyond both end
 made in pieces that are exactly those of the whole. Rows have borders: each has an embedding of its own, and a mixer lets
 the partials of a chord know of each other.
 
-What is played follows the place in the beat, and in longer cycles of four and eight beats. Were that the true place, a clip would
-be a loop of eight beats; so each bar begins at a place of its own in the longer cycles, which is drawn.
+What is played follows the beat and the bar, by `genre_gan.models.pulse`.
 
 Axes: B batch, C channels, R rows (frequency, low to high), T frames (time).
 """
@@ -25,15 +24,14 @@ from torch.nn import functional as F
 
 from genre_gan.genres import GENRES
 from genre_gan.models.layers import GAIN, EqualConv2d, EqualLinear, RowMixer, StyleConv2d
+from genre_gan.models.pulse import CYCLE_BEATS, HALF_BAR_BEATS, MAX_TEMPO_BPM, N_TURNED, Pulse
 from genre_gan.pretrained import PretrainedModel
 from genre_gan.recipe import BEATS_PER_BAR
 
-CYCLE_BEATS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # lengths of the cycles whose phases G is told
-N_TURNED = 2  # so many of the longest cycles begin anew in each bar, at random
-MIN_TEMPO_BPM, MAX_TEMPO_BPM = 60.0, 180.0
 N_KEYS = 24  # twelve major, then twelve minor, each from C upwards
 UNKNOWN_KEY = N_KEYS
 N_QUANTILES = 17
+HALF_BAR_GAIN = 0.35  # at the beginning, of what the beat weighs
 N_COLOURS = 4  # directions in which the spectra of clips of one label differ
 INSTANCE_NOISE = 0.25  # added to each number that tells of an instance, which are of about unit size
 
@@ -127,64 +125,22 @@ class ClipNoise(NamedTuple):
         style: Tensor[B x style_dim].
         bars: Tensor[B x n_bars x N_TURNED x 2], of which only directions matter: where in its longest cycles each bar is. The
             first one is that of the earliest noise.
+        half_bars: Tensor[B x 2*n_bars x noise_dim], of the two halves of each of these bars.
         grid: for each level, from the coarsest, Tensor[B x T_level x R_level x noise_dim]; see `SpectralGANConfig.spans`.
     """
 
     style: Tensor
     bars: Tensor
+    half_bars: Tensor
     grid: list[Tensor]
 
     @classmethod
     def draw(cls, config: SpectralGANConfig, n_frames: int, normal: Callable[..., Tensor]) -> ClipNoise:
         """For latents of `n_frames`; `normal(part, *shape)` draws Tensor[B x *shape], other numbers for each part from 0 on."""
         spans = enumerate(config.spans(0, n_frames))
-        grid = [normal(2 + level, last - first, config.level_rows(level), config.noise_dim) for level, (first, last) in spans]
-        return cls(normal(0, config.style_dim), normal(1, config.n_bars(n_frames), N_TURNED, 2), grid)
-
-
-class Pulse(NamedTuple):
-    """Tempo (B,) in beats a minute, and the beat of its bar at which the clip begins (B,), from 0 to 4."""
-
-    tempo_bpm: Tensor
-    beat: Tensor
-
-    def later(self, by_s: Tensor) -> Pulse:
-        """The same pulse as a clip has it that begins by so many seconds (B,) later."""
-        return Pulse(self.tempo_bpm, self.beat + self.tempo_bpm / 60.0 * by_s)
-
-    def beats(self, first: int, last: int, rate_hz: float) -> Tensor:
-        """The beat at each frame from `first` up to `last`, Tensor[B x (last - first)]."""
-        time_s = (torch.arange(first, last, device=self.beat.device) + 0.5) / rate_hz
-        return self.beat[:, None] + self.tempo_bpm[:, None] / 60.0 * time_s
-
-    def phases(self, cycles: tuple[float, ...], first: int, last: int, rate_hz: float) -> Tensor:
-        """Sines and cosines of the position in cycles of so many beats, in frames from `first` up to `last`.
-
-        Tensor[B x 2*len(cycles) x (last - first)]. A cycle too quick for the frame rate at the fastest tempo is left at zero.
-        """
-        return torch.cat(_circles(self.beats(first, last, rate_hz), cycles, rate_hz), 1)
-
-    def turned_phases(self, bars: Tensor, lead_s: float, first: int, last: int, rate_hz: float) -> Tensor:
-        """`phases` of `CYCLE_BEATS`, of which each bar turns the longest ones by angles of its own.
-
-        The first of `bars` Tensor[B x n_bars x N_TURNED x 2] is the bar that is `lead_s` seconds before the clip.
-        """
-        beats = self.beats(first, last, rate_hz)
-        begin = torch.floor((self.beat - self.tempo_bpm / 60.0 * lead_s) / BEATS_PER_BAR)
-        number = (torch.floor(beats / BEATS_PER_BAR) - begin[:, None]).long()  # (B, T)
-        rows = torch.arange(len(bars), device=bars.device)[:, None]
-        x, y = F.normalize(bars, dim=3)[rows, number].permute(3, 0, 2, 1)  # (B, N_TURNED, T) each
-        quick_sine, quick_cosine = _circles(beats, CYCLE_BEATS[:-N_TURNED], rate_hz)
-        sine, cosine = _circles(beats % BEATS_PER_BAR, CYCLE_BEATS[-N_TURNED:], rate_hz)
-        return torch.cat([quick_sine, sine * x + cosine * y, quick_cosine, cosine * x - sine * y], 1)
-
-
-def _circles(beats: Tensor, cycles: tuple[float, ...], rate_hz: float) -> tuple[Tensor, Tensor]:
-    """Sine and cosine, Tensor[B x n_cycles x T] each, of where beats Tensor[B x T] are in cycles; see `Pulse.phases`."""
-    lengths = torch.tensor(cycles, device=beats.device)
-    angle = 2 * math.pi * beats[:, None] / lengths[:, None]
-    audible = (MAX_TEMPO_BPM / 60.0 / lengths <= rate_hz / 2).to(angle.dtype)[:, None]
-    return angle.sin() * audible, angle.cos() * audible
+        grid = [normal(3 + level, last - first, config.level_rows(level), config.noise_dim) for level, (first, last) in spans]
+        n_bars = config.n_bars(n_frames)
+        return cls(normal(0, config.style_dim), normal(1, n_bars, N_TURNED, 2), normal(2, 2 * n_bars, config.noise_dim), grid)
 
 
 class SpectralGenerator(PretrainedModel):
@@ -290,18 +246,19 @@ class SpectralGenerator(PretrainedModel):
         `noise` holds the frames that `config.spans(start, start + T)` asks for; `instances` Tensor[B x instance_dim] are of those
         that the generator remembers.
         """
-        mapped = self.map_style(noise.style, weights, key_ids, instances)
-        return self.synthesize(noise.grid, noise.bars, mapped, pulse, start)
+        return self.synthesize(noise, self.map_style(noise.style, weights, key_ids, instances), pulse, start)
 
-    def synthesize(self, grid: list[Tensor], bars: Tensor, mapped: Tensor, pulse: Pulse, start: int = 0) -> Tensor:
+    def synthesize(self, noise: ClipNoise, mapped: Tensor, pulse: Pulse, start: int = 0) -> Tensor:
         """The same from mapped styles, so that they can be moved first."""
-        n_frames = grid[-1].shape[1] - 2 * self.config.n_layers * (self.config.kernel_frames(self.config.n_levels - 1) // 2)
+        n_frames = noise.grid[-1].shape[1] - 2 * self.config.n_layers * (self.config.kernel_frames(self.config.n_levels - 1) // 2)
         x, before = None, 0
         spans = self.config.spans(start, start + n_frames)
-        for level, (layers, values, (first, last)) in enumerate(zip(self.levels, grid, spans, strict=True)):
+        for level, (layers, values, (first, last)) in enumerate(zip(self.levels, noise.grid, spans, strict=True)):
             rate_hz = self.config.latent_rate_hz / 2 ** (self.config.n_levels - 1 - level)
-            phases = pulse.turned_phases(bars, self.config.lead_s, first, last, rate_hz)
-            x = layers(x, first - 2 * before, values, phases, mapped)
+            lead_s = self.config.lead_s
+            phases = pulse.turned_phases(noise.bars, lead_s, first, last, rate_hz)
+            halves = pulse.spread(noise.half_bars, HALF_BAR_BEATS, lead_s, first, last, rate_hz)
+            x = layers(x, first - 2 * before, values, phases, halves, mapped)
             before = first + self.config.n_layers * (self.config.kernel_frames(level) // 2)
         return self.output(x, mapped)
 
@@ -325,16 +282,21 @@ class _Level(nn.Module):
         self.rows = nn.Parameter(torch.randn(width, n_rows))
         self.inject = EqualLinear(config.noise_dim, width)
         self.beat = EqualLinear(2 * len(CYCLE_BEATS), width)
+        self.half_bar = EqualLinear(config.noise_dim, width, HALF_BAR_GAIN)
         n_in = config.widths[level - 1] if level else width
         self.widen = EqualConv2d(n_in, width, (1, 1)) if n_in != width else None
         kernel = (3, config.kernel_frames(level))
         self.layers = nn.ModuleList([StyleConv2d(width, width, style_dim, kernel, GAIN) for _ in range(config.n_layers)])
         self.mixer = RowMixer(width, n_rows)
 
-    def forward(self, x: Tensor | None, skipped: int, grid: Tensor, phases: Tensor, mapped: Tensor) -> Tensor:
-        """Features of the level below, of whose doubled frames `skipped` are left out first; noise, phases, mapped styles."""
+    def forward(
+        self, x: Tensor | None, skipped: int, grid: Tensor, phases: Tensor, halves: Tensor, mapped: Tensor
+    ) -> Tensor:
+        """Features of the level below, of whose doubled frames `skipped` are left out first; noise, phases, noise of half bars,
+        mapped styles."""
         given = self.inject(grid.transpose(1, 2).contiguous())  # (B, R, T, width): channels last in memory, which is fastest
-        given = given + self.rows.T[:, None].to(given.dtype) + self.beat(phases.transpose(1, 2))[:, None].to(given.dtype)
+        alike = self.beat(phases.transpose(1, 2)) + self.half_bar(halves)  # in all rows
+        given = given + self.rows.T[:, None].to(given.dtype) + alike[:, None].to(given.dtype)
         given = given.permute(0, 3, 1, 2)
         if x is not None:
             if self.widen is not None:
