@@ -67,12 +67,12 @@ def test_latents_come_in_parts_that_depend_on_the_recipe_alone(monkeypatch):
 def test_a_loop_ends_with_the_bar_that_leads_to_its_first(monkeypatch):
     model, given = tiny_spectral_model(), []
     blank = model.generator.gain[:1, ..., None]
-    monkeypatch.setattr(model.generator, "synthesize", lambda grid, bars, *_: given.append(bars) or blank)
+    monkeypatch.setattr(model.generator, "synthesize", lambda noise, *_: given.append(noise) or blank)
     for loop in (True, False):
         next(model.latents(Recipe({"blues": 1.0}, 5, 6.0, tempo_bpm=120.0, loop=loop, model="mel"), 65))  # three bars
-    looped, free = given
-    assert torch.equal(looped[:, :3], free[:, :3]) and torch.equal(looped[:, 3:], looped[:, :-3])
-    assert not torch.isclose(free[:, 3:], free[:, :-3]).any()
+    for n, looped, free in ((3, *(noise.bars for noise in given)), (6, *(noise.half_bars for noise in given))):
+        assert torch.equal(looped[:, :n], free[:, :n]) and torch.equal(looped[:, n:], looped[:, :-n])
+        assert not torch.isclose(free[:, n:], free[:, :-n]).any()
 
 
 def test_without_variation_the_style_is_the_same_for_all_seeds():
