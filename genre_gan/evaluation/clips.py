@@ -96,9 +96,11 @@ def codec_copy(model: Any, sample_rate_hz: int) -> Callable[[Clip], Clip] | None
 
     @torch.inference_mode()
     def copy(clip: Clip) -> Clip:
-        samples = torch.from_numpy(librosa.resample(clip.samples, orig_sr=clip.sample_rate_hz, target_sr=sample_rate_hz))
-        made = model.codec.decode(model.codec.encode(samples[None]))[0].numpy()
-        return Clip(librosa.util.fix_length(made, size=len(samples)), sample_rate_hz)
+        samples = librosa.resample(clip.samples, orig_sr=clip.sample_rate_hz, target_sr=sample_rate_hz)
+        around = model.codec.config.samples_per_latent  # silence, as whole latents would end before the clip does
+        padded = torch.from_numpy(np.pad(samples, (around, 2 * around)))
+        made = model.codec.decode(model.codec.encode(padded[None]))[0].numpy()
+        return Clip(made[around : around + len(samples)], sample_rate_hz)
 
     return copy
 
