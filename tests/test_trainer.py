@@ -268,7 +268,7 @@ def test_a_beginning_of_another_shape_is_refused_in_words_before_latents_are_mad
     config = SpectralGANConfig(genres=("blues", "polka"), widths=(8, 8, 8, 16))
     SpectralGenerator(config).save_pretrained(tmp_path / "start")
     Codec(CodecConfig()).save_pretrained(tmp_path / "start" / "codec")
-    monkeypatch.setattr(train_cgan, "LatentStore", None)
+    monkeypatch.setattr(train_cgan, "listen", None)
     message = r"widths \(8, 8, 8, 16\) there, \(8, 8, 8, 8\) here.* --genres, --widths and --clusters"
     with pytest.raises(SystemExit, match=rf"--start-from .*, its genres \('blues', 'polka'\) there.*{message}"):
         train_cgan.main([*words, *MEL, "--start-from", str(tmp_path / "start")])

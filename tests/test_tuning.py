@@ -10,7 +10,7 @@ from genre_gan import GenreGenerator
 from genre_gan.hub import packaged_weights
 from genre_gan.loudness import TARGET_LUFS
 from genre_gan.models.codec import Codec, CodecConfig
-from genre_gan.models.generator import ClipNoise
+from genre_gan.models.generator import ClipNoise, SpectralGenerator
 from genre_gan.models.musicnn import MusiCNN
 from genre_gan.models.projected import MusiCNNOfLatents, _overlap
 from genre_gan.models.pulse import Pulse
@@ -19,8 +19,9 @@ from tests.conftest import synthesize
 from tests.training_runs import tiny_arguments, write_tiny_data
 from training import tune_cgan
 from training.batches import Batch
-from training.hearing import Hearing, energy_score
+from training.hearing import Hearing, _clarity, _form, _tonality, energy_score
 from training.instances import PAIR, Instances
+from training.spectral_fit import read_beginning
 from training.trainer import Trainer
 
 
@@ -66,6 +67,31 @@ def test_music_is_heard_as_loud_as_generated_clips_are(hearing):
         assert pyloudnorm.Meter(16_000).integrated_loudness(clip.astype(np.float64)) == pytest.approx(TARGET_LUFS, abs=1.0)
 
 
+def test_tones_are_told_from_noise_and_fewer_pitch_classes_from_more():
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(1, 40, 2049, generator=generator) + 0.1
+    tones, beats = noise.clone(), noise.clone()
+    tones[..., 100::100] += 50.0  # a partial in every octave from 250 Hz on
+    beats[:, ::8] += 50.0
+    octaves = _clarity(torch.cat([noise, tones, beats])).unflatten(1, (-1, 4))  # mean, deviation; the same from frame to frame
+    assert (octaves[1, 3:, 0] > octaves[0, 3:, 0] + 0.3).all() and (octaves[1, :, 2] - octaves[0, :, 2]).abs().max() < 0.2
+    assert (octaves[2, :, 2] > octaves[0, :, 2] + 0.5).all()
+    one, three = torch.zeros(1, 40, 12), torch.zeros(1, 40, 12)
+    one[..., 0], three[..., [0, 4, 7]] = 1.0, 3**-0.5
+    few, many = _tonality(one)[0], _tonality(three)[0]
+    assert few[11] == 1.0 and many[11] == pytest.approx(3**-0.5) and few[24:30].abs().max() == 0.0
+    assert many[24:30].tolist() == pytest.approx([0.0, 0.0, 1 / 3, 1 / 3, 1 / 3, 0.0])  # thirds and a fifth
+    torch.testing.assert_close(_tonality(three.roll(5, 2))[0], many)
+
+
+def test_a_phrase_that_comes_back_is_heard():
+    chords = torch.rand(8, 12, generator=torch.Generator().manual_seed(0))
+    twice, other = torch.cat([chords[:6], chords[:6]]), torch.cat([chords[:6], chords[2:]])
+    again, new = _form(torch.stack([twice, other]))
+    assert again[5] == pytest.approx(1.0, abs=1e-4) and again[10] == pytest.approx(1.0, abs=1e-4)  # six later; of all the most
+    assert new[5] < 0.5
+
+
 @pytest.mark.parametrize("spread", [0.2, 1.0, 3.0])
 def test_the_energy_score_is_best_where_clips_are_spread_as_music_is(spread):
     generator = torch.Generator().manual_seed(0)
@@ -107,7 +133,7 @@ def test_pairs_of_instances_are_drawn_as_labels_and_tracks_are(data, hearing, tm
     assert (told(noise, *conditions, instances=source.vectors[:1]) - plain).abs().max() > 1e-4
 
 
-def test_a_tuned_generator_knows_its_instances_and_is_not_tuned_again(data, tmp_path):
+def test_a_tuned_generator_knows_its_instances_and_is_gone_on_with(data, tmp_path):
     tune_cgan.main(words(data, tmp_path / "run"))
     record = read_config(tmp_path / "run" / "model")
     assert record["model"]["n_instances"] == len(record["training"]["tracks_per_genre"]) * 2
@@ -116,13 +142,25 @@ def test_a_tuned_generator_knows_its_instances_and_is_not_tuned_again(data, tmp_
     assert (clip.samples == pipeline.generate("blues", 2.0, seed=3).samples).all()
     blended = pipeline.generate({"blues": 0.5, "metal": 0.5}, 2.0, seed=3, variation=0.5)
     assert np.isfinite(blended.samples).all() and np.abs(blended.samples - clip.samples).max() > 1e-3
-    with pytest.raises(SystemExit, match="has been fine-tuned already"):
-        tune_cgan.main(words(data, tmp_path / "again", "--start-from", tmp_path / "run" / "model"))
+    tuned = SpectralGenerator.load(tmp_path / "run" / "model")
+    tune_cgan.main(words(data, tmp_path / "more", "--start-from", tmp_path / "run" / "model"))
+    more = SpectralGenerator.load(tmp_path / "more" / "model")
+    assert torch.equal(more.instances, tuned.instances)
+    assert not torch.equal(more.genre_embedding.weight, tuned.genre_embedding.weight)
+    assert more.training_record["begun as"]["begun as"] == record["training"]["begun as"]
+    with pytest.raises(ValueError, match=r"has been fine-tuned; tune_cgan.py goes on with it"):
+        read_beginning(tmp_path / "run" / "model", tuned.config)
+    tuned.instance_labels.fill_(1)
+    tuned.save_pretrained(tmp_path / "run" / "model")
+    with pytest.raises(SystemExit, match="its instances are of other clips than those of --data"):
+        tune_cgan.main(words(data, tmp_path / "other", "--start-from", tmp_path / "run" / "model"))
 
 
 def test_what_does_not_belong_together_is_refused_in_words(data, hearing, tmp_path):
     with pytest.raises(SystemExit, match="its genres are blues, metal, those of the data blues; see --genres"):
         tune_cgan.main(words(data, tmp_path / "run", "--genres", "blues"))
+    with pytest.raises(SystemExit, match=r"it has the .* split: .*; this is the artist split: .*; give the data, the split and"):
+        tune_cgan.main(words(data, tmp_path / "run", "--split", "artist"))
     args = tune_cgan.parse_args(words(data, tmp_path / "run"))
     store, _, _, model, _ = tune_cgan.prepare(args)
     with pytest.raises(ValueError, match=r"no track of metal lasts 6.0 s, which is what fine-tuning listens to"):

@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from genre_gan.data.sources import load_tracks
+from genre_gan.data.splits import split_tracks
 from genre_gan.models.codec import Codec, CodecConfig
 from genre_gan.models.generator import SpectralGANConfig, SpectralGenerator
 from tests.conftest import TWO_GENRES, write_music_folder
@@ -149,7 +151,10 @@ def write_tiny_data(folder: Path) -> Path:
     """Music, and a spectral generator of its genres to start from."""
     write_music_folder(folder / "music", tracks_per_genre=3, duration_s=7.0)
     torch.manual_seed(0)
-    SpectralGenerator(SpectralGANConfig(TWO_GENRES, widths=(8, 8, 8, 8), n_clusters=2)).save_pretrained(folder / "start")
+    generator = SpectralGenerator(SpectralGANConfig(TWO_GENRES, widths=(8, 8, 8, 8), n_clusters=2))
+    split = split_tracks(load_tracks([str(folder / "music")]), "track", seed=0)
+    generator.training_record = {"split": split.summary()}
+    generator.save_pretrained(folder / "start")
     Codec(CodecConfig()).save_pretrained(folder / "start" / "codec")
     return folder
 

@@ -49,11 +49,18 @@ def _generate(generator: SpectralGenerator, codec: Codec, label: int, n_frames: 
     config, rng = generator.config, torch.Generator().manual_seed(label)
     device = codec.mean.device
 
-    def uniform() -> Tensor:
-        return torch.rand(N_CLIPS, generator=rng).to(device)
-
     weights = F.one_hot(torch.full((N_CLIPS,), label, device=device), config.n_labels).float()
     noise = ClipNoise.draw(config, n_frames, lambda _, *shape: torch.randn(N_CLIPS, *shape, generator=rng).to(device))
-    noise = noise._replace(style=TRUNCATION * noise.style)
-    pulse = Pulse(generator.draw_tempo_bpm(weights, uniform()), BEATS_PER_BAR * uniform())
-    return floored(codec, generator(noise, weights, generator.draw_key(weights, uniform()), pulse))[0]
+    uniform = torch.rand(N_CLIPS, 3, generator=rng).to(device)
+    return floored(codec, generator(truncated(noise), weights, *draw_conditions(generator, weights, uniform)))[0]
+
+
+def truncated(noise: ClipNoise) -> ClipNoise:
+    """Noise with a style as near to the mean as the pipeline takes it."""
+    return noise._replace(style=TRUNCATION * noise.style)
+
+
+def draw_conditions(generator: SpectralGenerator, weights: Tensor, uniform: Tensor) -> tuple[Tensor, Pulse]:
+    """A key and a pulse for each row of label weights, as the labels' music has them, by numbers Tensor[B x 3] from 0 to 1."""
+    pulse = Pulse(generator.draw_tempo_bpm(weights, uniform[:, 0]), BEATS_PER_BAR * uniform[:, 1])
+    return generator.draw_key(weights, uniform[:, 2]), pulse

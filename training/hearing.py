@@ -1,8 +1,9 @@
 """What is heard in a clip, as numbers through which gradients pass: what fine-tuning compares with what is heard in music.
 
-Five kinds, so that a generator cannot please one at the cost of what people hear: layers of MusiCNN and its embedding, levels
+Six kinds, so that a generator cannot please one at the cost of what people hear: layers of MusiCNN and its embedding, levels
 and movement of log-mel bands, random filters of several sizes, which tell textures apart as well as trained ones (Ustyuzhaninov
-et al., "What does it take to generate natural textures?", ICLR 2017), and how a clip comes back to its harmonies.
+et al., "What does it take to generate natural textures?", ICLR 2017), how clear its tones and chords are, which log-mel bands
+are too wide to tell, and how a clip comes back to its chords.
 
 Axes: B batch, C channels, T frames, F bands.
 """
@@ -10,6 +11,7 @@ Axes: B batch, C channels, T frames, F bands.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from librosa.filters import chroma
@@ -24,12 +26,14 @@ PATCH_FRAMES, N_PATCHES = 187, 2  # 3 s, on which MusiCNN was trained
 FILTER_SIZES = ((3, 3), (7, 7), (15, 7), (7, 15), (31, 5), (47, 1))  # (frames, bands)
 N_FILTERS, N_REGIONS = 24, 6  # filters of each size; regions of bands whose texture is one
 MAX_GAIN_DB = 40.0
-CHROMA_FFT, CHROMA_HOP, CHORD_FRAMES = 4096, 1024, 11  # samples at the codec's rate; frames in half a second
+TONE_FFT, TONE_HOP, CHORD_FRAMES = 4096, 1024, 8  # samples at MusiCNN's rate; frames in half a second
 PHRASE_CHORDS = 4  # half seconds in a phrase
+OCTAVES = tuple(2**k for k in range(4, 12))  # bins between which an octave lies, from 62.5 Hz up to 8 kHz
+MOVES = (1, 4, 8, 16)  # frames from chroma to chroma
 
 
 class Hearing(nn.Module):
-    """Samples Tensor[B x n_samples] to five groups of numbers, each Tensor[B x D]; as loud as generated clips are.
+    """Samples Tensor[B x n_samples] to six groups of numbers, each Tensor[B x D]; as loud as generated clips are.
 
     Attributes:
         n_samples: of a clip, about 6 s.
@@ -47,9 +51,9 @@ class Hearing(nn.Module):
         self.n_samples = round(n_there * self.rate_hz / MUSICNN_SAMPLE_RATE_HZ)
         weights = torch.from_numpy(k_weights(self.n_samples, self.rate_hz)).float()
         self.register_buffer("weights", weights, persistent=False)
-        pitch_classes = torch.from_numpy(chroma(sr=self.rate_hz, n_fft=CHROMA_FFT, tuning=0.0)).float()
+        pitch_classes = torch.from_numpy(chroma(sr=MUSICNN_SAMPLE_RATE_HZ, n_fft=TONE_FFT, tuning=0.0)).float()
         self.register_buffer("pitch_classes", pitch_classes.T.contiguous(), persistent=False)
-        self.register_buffer("window", torch.hann_window(CHROMA_FFT), persistent=False)
+        self.register_buffer("window", torch.hann_window(TONE_FFT), persistent=False)
         generator = torch.Generator().manual_seed(0)
         for number, size in enumerate(FILTER_SIZES):
             filters = torch.randn(N_FILTERS, 1, *size, generator=generator)
@@ -58,12 +62,18 @@ class Hearing(nn.Module):
             self.register_buffer(f"filters_{number}", filters, persistent=False)
 
     def forward(self, samples: Tensor) -> list[Tensor]:
-        log_mel = musicnn_log_mel(self._levelled(samples))[:, : PATCH_FRAMES * N_PATCHES]
+        levelled = self._levelled(samples)
+        log_mel = musicnn_log_mel(levelled)[:, : PATCH_FRAMES * N_PATCHES]
         layers = self.listener.layers(log_mel.unflatten(1, (N_PATCHES, -1)).flatten(0, 1))
         embedding = self.listener.musicnn.embed(torch.cat(layers, 1)).unflatten(0, (-1, N_PATCHES)).mean(1)
         whole = [layer.unflatten(0, (-1, N_PATCHES)).transpose(1, 2).flatten(2) for layer in layers]  # (B, C, T) each
         moments = torch.cat([part for layer in whole for part in _moments(layer, 2)], 1)
-        return [moments, embedding, _movement(log_mel), self._texture(log_mel), self._harmony(samples)]
+        spectrum = torch.stft(levelled, TONE_FFT, TONE_HOP, window=self.window, return_complex=True).transpose(1, 2)
+        power = spectrum.real.square() + spectrum.imag.square() + 1e-3  # (B, T, bins), on a floor of some 50 dB below the music
+        classes = F.normalize(power.sqrt() @ self.pitch_classes, dim=2)
+        chords = F.normalize(_blocks(classes).mean(2), dim=2)
+        tone = torch.cat([_clarity(power), _tonality(classes), _tonality(chords)], 1)
+        return [moments, embedding, _movement(log_mel), self._texture(log_mel), tone, _form(chords)]
 
     def _levelled(self, samples: Tensor) -> Tensor:
         """At MusiCNN's rate, and as loud as generated clips: where a clip is quiet, nothing else about it is."""
@@ -73,22 +83,6 @@ class Hearing(nn.Module):
         n_there = round(samples.shape[1] * MUSICNN_SAMPLE_RATE_HZ / self.rate_hz)
         resampled = torch.fft.irfft(spectrum[:, : n_there // 2 + 1], n=n_there)
         return resampled * (gain * n_there / samples.shape[1])[:, None]
-
-    def _harmony(self, samples: Tensor) -> Tensor:
-        """How alike half seconds, and phrases of four of them, are in their pitch classes, for each lag between them."""
-        spectrum = torch.stft(samples, CHROMA_FFT, CHROMA_HOP, window=self.window, return_complex=True)
-        power = spectrum.real.square() + spectrum.imag.square()
-        classes = (power.transpose(1, 2) + 1e-8).sqrt() @ self.pitch_classes  # (B, T, 12)
-        chords = F.normalize(classes.unfold(1, CHORD_FRAMES, CHORD_FRAMES).mean(3), dim=2)
-        variance, mean = torch.var_mean(chords, 1, keepdim=True, correction=0)
-        chords = (chords - mean) / (variance + 1e-4).sqrt()
-        parts = []
-        for x in (chords, chords.unfold(1, PHRASE_CHORDS, 1).flatten(2)):
-            likeness = (unit := F.normalize(x, dim=2)) @ unit.transpose(1, 2)
-            diagonals = [likeness.diagonal(lag, 1, 2) for lag in range(1, x.shape[1] - 1)]
-            parts += [diagonal.mean(1) for diagonal in diagonals]
-            parts.append(torch.cat(diagonals[PHRASE_CHORDS - 1 :], 1).amax(1))  # of what does not overlap
-        return torch.stack(parts, 1)
 
     def _texture(self, log_mel: Tensor) -> Tensor:
         """Mean and deviation over time of random filters' outputs, by regions of bands."""
@@ -114,6 +108,44 @@ def _movement(log_mel: Tensor) -> Tensor:
         steps = (averages[:, 1:] - averages[:, :-1]).square().mean(1)
         parts += [0.5 * (variance + 1e-3).log() for variance in (averages.var(1), steps)]
     return torch.cat(parts, 1)
+
+
+def _blocks(values: Tensor) -> Tensor:
+    """Half seconds, Tensor[B x n x CHORD_FRAMES x ...]."""
+    n = values.shape[1] // CHORD_FRAMES
+    return values[:, : n * CHORD_FRAMES].unflatten(1, (n, CHORD_FRAMES))
+
+
+def _clarity(power: Tensor) -> Tensor:
+    """How far a spectrum is from flat, in octaves, and from frame to frame, each in the mean and in its deviation over time."""
+    logs = power.log()
+    parts: list[Tensor] = []
+    steady = _blocks(power).mean(2).log() - _blocks(logs).mean(2)
+    for low, high in pairwise(OCTAVES):
+        parts += _moments(power[..., low:high].mean(2).log() - logs[..., low:high].mean(2), 1)
+        parts += _moments(steady[..., low:high].mean(2), 1)
+    return torch.stack(parts, 1)
+
+
+def _tonality(classes: Tensor) -> Tensor:
+    """How few pitch classes sound at once and in the whole clip, in which intervals, and how fast they change; in any key."""
+    whole = F.normalize(classes.mean(1), dim=1)
+    intervals = [(classes * classes.roll(k, 2)).sum(2).mean(1) for k in range(1, 7)]
+    moves = [(classes[:, lag:] - classes[:, :-lag]).norm(dim=2).mean(1) for lag in MOVES if lag < classes.shape[1] - 1]
+    return torch.cat([classes.sort(2).values.mean(1), whole.sort(1).values, torch.stack(intervals + moves, 1)], 1)
+
+
+def _form(chords: Tensor) -> Tensor:
+    """How alike half seconds, and phrases of four of them, are in their pitch classes, for each lag between them."""
+    variance, mean = torch.var_mean(chords, 1, keepdim=True, correction=0)
+    chords = (chords - mean) / (variance + 1e-4).sqrt()
+    parts = []
+    for x in (chords, chords.unfold(1, PHRASE_CHORDS, 1).flatten(2)):
+        likeness = (unit := F.normalize(x, dim=2)) @ unit.transpose(1, 2)
+        diagonals = [likeness.diagonal(lag, 1, 2) for lag in range(1, x.shape[1] - 1)]
+        parts += [diagonal.mean(1) for diagonal in diagonals]
+        parts.append(torch.cat(diagonals[PHRASE_CHORDS - 1 :], 1).amax(1))  # of what does not overlap
+    return torch.stack(parts, 1)
 
 
 def energy_score(pairs: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:

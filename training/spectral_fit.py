@@ -1,8 +1,9 @@
-"""What is settled before the spectral GAN learns: the generator's shape and beginning, what it remembers of its music, the
-codec's scales, fitted to music, filters through which MusiCNN hears latents, and the clusters of the tracks."""
+"""What is settled before the spectral generator learns: its shape and beginning, what it remembers of its music, the codec's
+scales, fitted to music, filters through which MusiCNN hears latents, and the clusters of the tracks."""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -20,8 +21,10 @@ from genre_gan.models.generator import N_KEYS, N_QUANTILES, SpectralGANConfig, S
 from genre_gan.models.musicnn import MusiCNN
 from genre_gan.models.projected import MusiCNNOfLatents
 from training.clusters import find_clusters
+from training.launch import check_precision, is_main_process
 from training.paired_crops import PairedCrops
 
+SEMITONES = (-2, -1, 0, 1, 2)  # by which tracks are transposed
 OF_LABELS = ("genre_embedding.weight", "tempo_quantiles_bpm", "key_shares", "gain", "centre", "colours")  # a row for each
 
 
@@ -41,9 +44,11 @@ def read_beginning(folder: Path, config: SpectralGANConfig) -> SpectralGenerator
     """A generator that begins as the one in `folder`; where that knows a genre as a whole, so begin all of its clusters.
 
     Raises:
-        ValueError: it has another shape or other genres.
+        ValueError: it has another shape or other genres, or has been fine-tuned.
     """
     beginning = SpectralGenerator.load(folder)
+    if beginning.config.n_instances:
+        raise ValueError(f"--start-from {folder}: this generator has been fine-tuned; tune_cgan.py goes on with it")
     theirs, ours = asdict(beginning.config), asdict(config)
     if theirs["n_clusters"] == 1:
         theirs["n_clusters"] = config.n_clusters
@@ -81,7 +86,17 @@ def fit_codec(codec: Codec, store: FeatureStore, tracks: np.ndarray, seed: int, 
     codec.fit(codec.analyze(torch.from_numpy(_draw_crops(store, tracks, 2.2, seed, n_crops))))
 
 
-def fitted_listener(
+def listen(
+    args: argparse.Namespace, store: FeatureStore, tracks: np.ndarray, codec: Codec, n_clusters: int
+) -> tuple[LatentStore, MusiCNNOfLatents, np.ndarray]:
+    """Latents of these tracks, MusiCNN that hears latents, and the tracks' clusters: what takes long and is kept in the cache."""
+    latents = LatentStore(store, tracks, codec, SEMITONES, args.cache_dir, progress=is_main_process())
+    dtype = torch.float32 if check_precision(args) == "no" else torch.bfloat16
+    listener = _fitted_listener(store, tracks, latents, codec, args.seed, dtype)
+    return latents, listener, _clusters_of(store, tracks, latents, listener, n_clusters, args.seed)
+
+
+def _fitted_listener(
     store: FeatureStore, tracks: np.ndarray, latents: LatentStore, codec: Codec, seed: int, dtype: torch.dtype, n_crops: int = 200
 ) -> MusiCNNOfLatents:
     """MusiCNN behind filters that make of the codec's spectrograms what it knows.
@@ -107,7 +122,7 @@ def fitted_listener(
     return listener
 
 
-def clusters_of(
+def _clusters_of(
     store: FeatureStore, tracks: np.ndarray, latents: LatentStore, listener: MusiCNNOfLatents, n_clusters: int, seed: int
 ) -> np.ndarray:
     """`find_clusters`, found once for these tracks and kept in the cache, whatever becomes of codec and code.

@@ -38,7 +38,6 @@ from training.previews import write_previews
 from training.spectral_fit import generator_config, read_beginning, remember_music
 from training.trainer import Task, Trainer
 
-SEMITONES = (-2, -1, 0, 1, 2)
 D_ALONE_STEPS = 50
 PENALTY_EVERY = 8
 EMA_DECAY, EMA_ORDER = 0.9998, 3.0  # over thousands of steps: a mean of averages over hundreds was better than each of them

@@ -32,7 +32,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
 
 import numpy as np
-import torch
 
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.latents import LatentStore
@@ -47,9 +46,9 @@ from genre_gan.models.waveform import ACTIVATIONS, MODELS
 from training.arguments import add_common_arguments, positive_float, positive_int, run_script
 from training.batches import Loader, Slices, StreamLoader, load_features
 from training.calibration import calibrate
-from training.launch import check_precision, is_main_process, n_processes
-from training.spectral_fit import clusters_of, fit_codec, fitted_listener, generator_config, read_beginning
-from training.spectral_task import SEMITONES, SpectralGANTask
+from training.launch import n_processes
+from training.spectral_fit import fit_codec, generator_config, listen, read_beginning
+from training.spectral_task import SpectralGANTask
 from training.trainer import Trainer
 from training.waveform_task import WHOLE_TRACK_S, WaveformGANTask
 
@@ -146,11 +145,7 @@ def prepare_spectral(args: argparse.Namespace) -> tuple[FeatureStore, Split, Lat
     else:
         codec = Codec.load(args.start_from / "codec")
         read_beginning(args.start_from, generator_config(store.tracks.genres, args.widths, args.clusters, codec))
-    latents = LatentStore(store, split.train, codec, SEMITONES, args.cache_dir, progress=is_main_process())
-    dtype = torch.float32 if check_precision(args) == "no" else torch.bfloat16
-    listener = fitted_listener(store, split.train, latents, codec, args.seed, dtype)
-    clusters = clusters_of(store, split.train, latents, listener, args.clusters, args.seed)
-    return store, split, latents, listener, clusters
+    return store, split, *listen(args, store, split.train, codec, args.clusters)
 
 
 def train_spectral(args: argparse.Namespace) -> None:

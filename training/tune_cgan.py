@@ -26,23 +26,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genre_gan.data.cache import FeatureStore
-from genre_gan.data.latents import LatentStore
 from genre_gan.data.splits import Split, split_tracks
 from genre_gan.features import FeatureConfig
 from genre_gan.generate import GenreGenerator
 from genre_gan.models.generator import INSTANCE_NOISE, N_COLOURS, ClipNoise, SpectralGenerator
 from genre_gan.models.layers import EqualLinear
-from genre_gan.models.pulse import Pulse
-from genre_gan.recipe import BEATS_PER_BAR
 from genre_gan.spectral import TRUNCATION, SpectralModel
 from training.arguments import TrainingError, add_common_arguments, positive_float, run_script
 from training.batches import Batch, load_features
+from training.calibration import draw_conditions, truncated
 from training.hearing import Hearing, energy_score
 from training.instances import PAIR, Instances
-from training.launch import check_precision, is_main_process
 from training.previews import write_previews
-from training.spectral_fit import clusters_of, fitted_listener
-from training.spectral_task import DEPTH_WEIGHT, FALLING_SHARE, SEMITONES, floored
+from training.spectral_fit import listen
+from training.spectral_task import DEPTH_WEIGHT, FALLING_SHARE, floored
 from training.trainer import Task, Trainer
 
 EMA_DECAY = 0.98
@@ -96,12 +93,9 @@ class TuningTask(Task):
         plain = self.trained.generator  # whose memories do not learn
         weights = F.one_hot(batch.genre_ids, self.config.n_labels).float()
         noise = ClipNoise.draw(self.config, self.n_frames, lambda part, *shape: batch.randn(*shape, draw=10 + part))
-        noise = noise._replace(style=TRUNCATION * noise.style)
-        uniform = batch.rand(3, draw=1)
-        pulse = Pulse(plain.draw_tempo_bpm(weights, uniform[:, 0]), BEATS_PER_BAR * uniform[:, 1])
         instances = batch.conditions + INSTANCE_NOISE * batch.randn(self.config.instance_dim, draw=2)
-        key_ids = plain.draw_key(weights, uniform[:, 2])
-        latents = self.generator(noise, weights, key_ids, pulse, instances=instances).float()
+        conditions = draw_conditions(plain, weights, batch.rand(3, draw=1))
+        latents = self.generator(truncated(noise), weights, *conditions, instances=instances).float()
         return plain.calibrate(latents, weights, TRUNCATION * batch.randn(N_COLOURS, draw=3))
 
     def preview(self, folder: Path) -> None:
@@ -117,11 +111,16 @@ def _groups(generator: SpectralGenerator, learning_rate: float) -> list[dict]:
 
 
 def with_instances(generator: SpectralGenerator, source: Instances) -> SpectralGenerator:
-    """The generator, knowing these instances, with noise that is heard again.
+    """The generator, knowing these instances, with noise that is heard again; one that knows them stays as it is.
 
     What is told of an instance changes its label as it would change from label to label, by ridge regression. The noise of the
     grid shrinks in the games, until a clip repeats with the beat; what is small has small gradients, so it begins larger.
     """
+    if generator.config.n_instances:
+        if not torch.equal(generator.instance_labels, source.labels):
+            raise TrainingError("--start-from: its instances are of other clips than those of --data")
+        source.vectors = generator.instances.clone()
+        return generator
     told = SpectralGenerator(replace(generator.config, n_instances=len(source.vectors)))
     told.load_state_dict(told.state_dict() | generator.state_dict())
     told.instances.copy_(source.vectors)
@@ -145,16 +144,15 @@ def prepare(args: argparse.Namespace) -> tuple[FeatureStore, Split, np.ndarray, 
     model = SpectralModel.load(args.start_from)
     store = load_features(args, FeatureConfig("waveform"), PAIR)
     config = model.generator.config
-    if config.n_instances:
-        raise TrainingError(f"--start-from {args.start_from}: this generator has been fine-tuned already")
     if store.tracks.genres != config.genres:
         ours, theirs = ", ".join(store.tracks.genres), ", ".join(config.genres)
         raise TrainingError(f"--start-from {args.start_from}: its genres are {theirs}, those of the data {ours}; see --genres")
     split = split_tracks(store.tracks, args.split, seed=args.seed)
-    latents = LatentStore(store, split.train, model.codec, SEMITONES, args.cache_dir, progress=is_main_process())
-    dtype = torch.float32 if check_precision(args) == "no" else torch.bfloat16
-    listener = fitted_listener(store, split.train, latents, model.codec, args.seed, dtype)
-    clusters = clusters_of(store, split.train, latents, listener, config.n_clusters, args.seed)
+    learned = model.training_record or {}
+    if learned.get("split") != split.summary():
+        given = f"this is the {split.summary()}; give the data, the split and the seed that it learned from"
+        raise TrainingError(f"--start-from {args.start_from}: it has the {learned.get('split')}; {given}")
+    _, listener, clusters = listen(args, store, split.train, model.codec, config.n_clusters)
     return store, split, clusters, model, Hearing(listener)
 
 
