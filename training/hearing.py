@@ -18,12 +18,13 @@ from librosa.filters import chroma
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genre_gan.features import MUSICNN_SAMPLE_RATE_HZ, MUSICNN_SETTINGS, musicnn_log_mel
+from genre_gan.features import MUSICNN_SAMPLE_RATE_HZ, MUSICNN_SETTINGS, dct_matrix, musicnn_log_mel
 from genre_gan.loudness import TARGET_LUFS, k_weights
 from genre_gan.models.projected import MusiCNNOfLatents
 
 PATCH_FRAMES, N_PATCHES = 187, 2  # 3 s, on which MusiCNN was trained
 FILTER_SIZES = ((3, 3), (7, 7), (15, 7), (7, 15), (31, 5), (47, 1))  # (frames, bands)
+N_CEPSTRA = 40
 N_FILTERS, N_REGIONS = 24, 6  # filters of each size; regions of bands whose texture is one
 MAX_GAIN_DB = 40.0
 TONE_FFT, TONE_HOP, CHORD_FRAMES = 4096, 1024, 8  # samples at MusiCNN's rate; frames in half a second
@@ -42,6 +43,7 @@ class Hearing(nn.Module):
     weights: Tensor
     pitch_classes: Tensor
     window: Tensor
+    cosines: Tensor
 
     def __init__(self, listener: MusiCNNOfLatents):
         super().__init__()
@@ -53,6 +55,7 @@ class Hearing(nn.Module):
         self.register_buffer("weights", weights, persistent=False)
         pitch_classes = torch.from_numpy(chroma(sr=MUSICNN_SAMPLE_RATE_HZ, n_fft=TONE_FFT, tuning=0.0)).float()
         self.register_buffer("pitch_classes", pitch_classes.T.contiguous(), persistent=False)
+        self.register_buffer("cosines", dct_matrix(MUSICNN_SETTINGS["n_mels"], 1 + N_CEPSTRA)[:, 1:], persistent=False)
         self.register_buffer("window", torch.hann_window(TONE_FFT), persistent=False)
         generator = torch.Generator().manual_seed(0)
         for number, size in enumerate(FILTER_SIZES):
@@ -73,7 +76,7 @@ class Hearing(nn.Module):
         classes = F.normalize(power.sqrt() @ self.pitch_classes, dim=2)
         chords = F.normalize(_blocks(classes).mean(2), dim=2)
         tone = torch.cat([_clarity(power), _tonality(classes), _tonality(chords)], 1)
-        return [moments, embedding, _movement(log_mel), self._texture(log_mel), tone, _form(chords)]
+        return [moments, embedding, _movement(log_mel, log_mel @ self.cosines), self._texture(log_mel), tone, _form(chords)]
 
     def _levelled(self, samples: Tensor) -> Tensor:
         """At MusiCNN's rate, and as loud as generated clips: where a clip is quiet, nothing else about it is."""
@@ -100,11 +103,14 @@ def _moments(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return mean, (variance + 1e-4).sqrt()
 
 
-def _movement(log_mel: Tensor) -> Tensor:
-    """Of each band the level, and the logarithms of how far it and averages of it move; and how far neighbours differ."""
+def _movement(log_mel: Tensor, cepstra: Tensor) -> Tensor:
+    """Of each band the level, and the logarithms of how far it and averages of it move; and how far neighbours differ.
+
+    Of cepstra, which tell how fast the shape of the spectrum changes as a whole, the movement alone.
+    """
     parts = [log_mel.mean(1), (log_mel[:, :, 1:] - log_mel[:, :, :-1]).abs().mean(1)]
-    for n_frames in (1, 4, 16):
-        averages = log_mel[:, : log_mel.shape[1] // n_frames * n_frames].unflatten(1, (-1, n_frames)).mean(2)
+    for values, n_frames in ((log_mel, 1), (log_mel, 4), (log_mel, 16), (cepstra, 1), (cepstra, 4)):
+        averages = values[:, : values.shape[1] // n_frames * n_frames].unflatten(1, (-1, n_frames)).mean(2)
         steps = (averages[:, 1:] - averages[:, :-1]).square().mean(1)
         parts += [0.5 * (variance + 1e-3).log() for variance in (averages.var(1), steps)]
     return torch.cat(parts, 1)
