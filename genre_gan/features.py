@@ -164,12 +164,12 @@ class FeatureExtractor(nn.Module):
         return level_db.unflatten(1, (-1, self.config.hop_length))
 
 
-def mel_filters(config: FeatureConfig) -> Tensor:
-    """Triangles of equal area between mel frequencies, Tensor[n_mels x n_bins].
+def mel_filters(config: FeatureConfig, ratio: float = 1.0) -> Tensor:
+    """Triangles of equal area between mel frequencies, all of them `ratio` times as high, Tensor[n_mels x n_bins].
 
     The same as `librosa.filters.mel`, whose import takes a second that every start of a program would wait for.
     """
-    corners_hz = mel_frequencies(config.n_mels + 2, config.sample_rate_hz / 2, config.htk)[:, None]
+    corners_hz = mel_frequencies(config.n_mels + 2, config.sample_rate_hz / 2, config.htk)[:, None] * ratio
     bins_hz = np.fft.rfftfreq(config.n_fft, 1.0 / config.sample_rate_hz)
     widths_hz = np.diff(corners_hz, axis=0)
     rising = (bins_hz - corners_hz[:-2]) / widths_hz[:-1]

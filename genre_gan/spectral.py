@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from genre_gan.genres import genre_weights
+from genre_gan.keys import semitones_to
 from genre_gan.models.codec import Codec
 from genre_gan.models.generator import N_COLOURS, ClipNoise, SpectralGenerator
 from genre_gan.models.pulse import MAX_TEMPO_BPM, MIN_TEMPO_BPM, N_TURNED, Pulse
@@ -95,9 +96,20 @@ class SpectralModel:
     def chunks(self, recipe: Recipe, n_samples: int) -> Iterator[np.ndarray]:
         """Consecutive parts of at least `n_samples` samples."""
         n_frames = -(-n_samples // self.codec.config.samples_per_latent)
-        for part in self.codec.stream(self.latents(recipe, n_frames + self.codec.margin)):
+        for part in self._codec_in_key(recipe).stream(self.latents(recipe, n_frames + self.codec.margin)):
             samples = part[0].cpu().numpy()
             yield samples
+
+    def _codec_in_key(self, recipe: Recipe) -> Codec:
+        """The codec, transposed so that the clip's first ten seconds fit the key asked for, whatever the clip's own length.
+
+        The generator is told the key too, but learned little of what it means.
+        """
+        if recipe.key is None:
+            return self.codec
+        beginning = torch.cat(list(self.latents(recipe, _FIRST_FRAMES + _MORE_FRAMES)), 3)
+        samples = self.codec.decode(beginning)[0].cpu().numpy()
+        return self.codec.transposed(semitones_to(KEYS.index(recipe.key), samples, self.sample_rate_hz))
 
     def latents(self, recipe: Recipe, n_frames: int) -> Iterator[Tensor]:
         """Consecutive parts Tensor[1 x C x R x T], `n_frames` in all. More of them begin as fewer do.

@@ -100,11 +100,14 @@ def test_no_latents_give_no_sound(codec):
     assert list(codec.stream([])) == []
 
 
-def test_a_steady_tone_keeps_its_pitch(codec):
+@pytest.mark.parametrize(("semitones", "pitch_hz"), [(0, 1000), (5, 1335), (-6, 707)])
+def test_a_steady_tone_keeps_its_pitch_or_moves_by_semitones(codec, semitones, pitch_hz):
     time_s = torch.arange(3 * RATE_HZ) / RATE_HZ
-    decoded = codec.decode(codec.encode(0.3 * torch.sin(2 * torch.pi * 1000.0 * time_s)[None]))[0, RATE_HZ : 2 * RATE_HZ]
+    latents = codec.encode(0.3 * torch.sin(2 * torch.pi * 1000.0 * time_s)[None])
+    decoded = codec.transposed(semitones).decode(latents)[0, RATE_HZ : 2 * RATE_HZ]
     spectrum = torch.fft.rfft(decoded * torch.hann_window(RATE_HZ)).abs()
-    assert abs(int(spectrum.argmax()) - 1000) <= 5
+    assert abs(int(spectrum.argmax()) - pitch_hz) <= 0.012 * pitch_hz  # a fifth of a semitone
+    assert torch.equal(codec.decode(latents), codec.transposed(0).decode(latents))  # stays as it was
 
 
 @pytest.mark.parametrize(

@@ -12,19 +12,15 @@ import torch
 
 from genre_gan.data.cache import FeatureStore, code_version, one_at_a_time, save_array
 from genre_gan.files import cache_folder
+from genre_gan.keys import find_key, transpose_key
 from genre_gan.loudness import integrated_lufs
 
 if TYPE_CHECKING:
     from genre_gan.models.codec import Codec
 
-CODE = ("data/latents.py", "loudness.py", "models/codec.py")  # what cached values depend on, beside the features' own
+CODE = ("data/latents.py", "keys.py", "loudness.py", "models/codec.py")  # what cached values depend on, beside the features' own
 LOUDNESS_LUFS = -16.0
 MIN_TEMPO_BPM, MAX_TEMPO_BPM = 60.0, 180.0
-MIN_KEY_AGREEMENT = 0.55  # correlation under which a track's key counts as unknown
-UNKNOWN_KEY = 24
-# How well each of the twelve pitch classes fits into C major and into C minor (Krumhansl & Kessler 1982).
-_MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
-_MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
 
 class LatentStore:
@@ -69,7 +65,7 @@ class LatentStore:
             made = [_prepare(store, track, codec, semitones, self.folder) for track in work]
         self._paths = [paths[i] for i in range(len(semitones)) for paths, _, _ in made]
         self.n_frames = np.array([len(np.load(path, mmap_mode="r")) for path in self._paths])
-        self.keys = np.array([_transposed(key, shift) for shift in semitones for _, _, key in made])
+        self.keys = np.array([transpose_key(key, shift) for shift in semitones for _, _, key in made])
         self.beats_s = [beats_s / 2 ** (shift / 12) for shift in semitones for _, beats_s, _ in made]
 
     def read(self, track: int, start: int = 0, n_frames: int | None = None) -> np.ndarray:
@@ -102,10 +98,6 @@ def _tempo_bpm(beats_s: np.ndarray) -> float:
     while tempo_bpm < MIN_TEMPO_BPM:
         tempo_bpm *= 2.0
     return tempo_bpm
-
-
-def _transposed(key: int, semitones: int) -> int:
-    return key if key == UNKNOWN_KEY else (key % 12 + semitones) % 12 + 12 * (key // 12)
 
 
 def _prepare(
@@ -153,13 +145,3 @@ def find_beats_s(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     from librosa.beat import beat_track
 
     return np.asarray(beat_track(y=samples, sr=sample_rate_hz, units="time")[1], dtype=np.float64)
-
-
-def find_key(samples: np.ndarray, sample_rate_hz: int) -> int:
-    """The key whose profile the pitch classes fit best, from 0 to 23, or 24 where none fits (Krumhansl & Schmuckler 1990)."""
-    from librosa.feature import chroma_stft
-
-    chroma = chroma_stft(y=samples, sr=sample_rate_hz, n_fft=4096, hop_length=2048, tuning=0.0).mean(1)
-    profiles = np.stack([np.roll(profile, tonic) for profile in (_MAJOR, _MINOR) for tonic in range(12)])
-    agreement = np.corrcoef(chroma, profiles)[0, 1:] if chroma.std() > 0 else np.zeros(24)
-    return int(agreement.argmax()) if agreement.max() > MIN_KEY_AGREEMENT else UNKNOWN_KEY

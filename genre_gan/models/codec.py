@@ -12,6 +12,7 @@ Axes: B batch, C coefficients, R rows of blocks (frequency, low to high), T bloc
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -92,26 +93,37 @@ class Codec(PretrainedModel):
     def __init__(self, config: CodecConfig):
         super().__init__(config)
         features = config.features
-        n_bins = features.n_fft // 2 + 1
         self.register_buffer("mean", torch.zeros(config.n_coefficients, config.n_rows))
         self.register_buffer("scale", torch.ones(config.n_coefficients, config.n_rows))
         self.extractor = FeatureExtractor(features)
-        filters = mel_filters(features)
         transforms = [dct_matrix(size, size) for size in (config.block_frames, config.block_bands)]
         basis = torch.einsum("nu,fv->uvnf", *transforms)  # (frames, bands) of each coefficient
         kept = {
             "basis": basis.flatten(2).flatten(0, 1),  # (C, block_frames * block_bands)
             "window": torch.hann_window(features.n_fft),
-            "filters": filters,
-            "inverse_filters": torch.linalg.pinv(filters).T.contiguous(),
-            "bins": torch.arange(n_bins, dtype=torch.int32),
+            "bins": torch.arange(features.n_fft // 2 + 1, dtype=torch.int32),
         }
         for name, value in kept.items():
             self.register_buffer(name, value, persistent=False)
+        self._hear_by(mel_filters(features))
+
+    def _hear_by(self, filters: Tensor) -> None:
+        """Take these filters, Tensor[F x K], to be those of the bands."""
+        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("inverse_filters", torch.linalg.pinv(filters).T.contiguous(), persistent=False)
         self._blocks = []  # slices of bins, and of the bands that overlap with them
-        for bins in torch.arange(n_bins).tensor_split(_N_BLOCKS):
+        for bins in torch.arange(filters.shape[1]).tensor_split(_N_BLOCKS):
             bands = filters[:, bins].any(1).nonzero().flatten()
             self._blocks.append((_from_to(bins), _from_to(bands)))
+
+    def transposed(self, semitones: int) -> Codec:
+        """A codec whose sound is so many semitones higher, at the same tempo: its bands are taken to be higher."""
+        if not semitones:
+            return self
+        other = copy.copy(self)
+        other._buffers = dict(self._buffers)
+        other._hear_by(mel_filters(self.config.features, 2 ** (semitones / 12)).to(self.mean.device))
+        return other
 
     @torch.no_grad()
     def fit(self, log_mel: Tensor) -> None:
