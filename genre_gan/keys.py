@@ -16,14 +16,14 @@ def find_key(samples: np.ndarray, sample_rate_hz: int) -> int:
 
     Keys are numbered as `genre_gan.recipe.KEYS`: major, then minor, each from C upwards.
     """
-    agreement = _agreement(samples, sample_rate_hz)
+    agreement = key_agreement(samples, sample_rate_hz)
     return int(agreement.argmax()) if agreement.max() > MIN_AGREEMENT else UNKNOWN_KEY
 
 
 def semitones_to(key: int, samples: np.ndarray, sample_rate_hz: int) -> int:
     """By how many semitones, from -6 to 5, samples should be transposed to fit a key from 0 to 23 best."""
     mode, tonic = divmod(key, 12)
-    best = int(_agreement(samples, sample_rate_hz).reshape(2, 12)[mode].argmax())
+    best = int(key_agreement(samples, sample_rate_hz).reshape(2, 12)[mode].argmax())
     return (tonic - best + 6) % 12 - 6
 
 
@@ -32,7 +32,7 @@ def transpose_key(key: int, semitones: int) -> int:
     return key if key == UNKNOWN_KEY else (key % 12 + semitones) % 12 + 12 * (key // 12)
 
 
-def _agreement(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+def key_agreement(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     """How well each key fits, correlations float64 [shape=(24,)]; zeros for silence."""
     from librosa.feature import chroma_stft
 

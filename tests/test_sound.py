@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from genre_gan import Clip
+from genre_gan.evaluation.conditions import measure_conditions
 from genre_gan.evaluation.sound import (
     hum_db,
     is_clipped,
@@ -14,6 +15,7 @@ from genre_gan.evaluation.sound import (
 )
 from genre_gan.evaluation.structure import find_beat, measure_structure
 from genre_gan.loudness import true_peak_db
+from genre_gan.recipe import KEYS
 
 RATE_HZ = 22_050
 
@@ -84,3 +86,23 @@ def test_a_steady_beat_is_told_from_a_wandering_one():
     assert find_beat(np.zeros(500)) == (0.0, 0.0)
     with pytest.raises(ValueError, match=r"at least 8 s, got one of 5.0 s"):
         measure_structure(Clip(clicks(120.0, 5.0), RATE_HZ))
+
+
+def test_clips_in_the_key_and_tempo_asked_for_are_told_from_others():
+    class Player:
+        def __init__(self, obeys: bool):
+            self.obeys = obeys
+
+        def generate(self, genre, duration_s, seed, *, tempo_bpm, key):
+            if not self.obeys or key is None:
+                tempo_bpm, key = 66.0, KEYS[(seed * 5) % 12]
+            mode, tonic = divmod(KEYS.index(key), 12)
+            scale = [0, 3, 7] if mode else [0, 4, 7]
+            pitches = [[261.63 * 2 ** ((tonic + degree + note) / 12) for note in scale] for degree in (0, 5, 0, 7, 0)]
+            music = np.concatenate([chord(each, 1.0) for each in pitches * 4])[: round(duration_s * RATE_HZ)]
+            return Clip(music + clicks(tempo_bpm, duration_s)[: len(music)], RATE_HZ)
+
+    asked, free = measure_conditions(Player(True), ["blues"] * 8, 20.0, seed=3).values()
+    assert asked["agreement"] > 0.5 and asked["likely_key"] >= 0.8 and asked["tempo"] >= 0.8
+    assert free["agreement"] < 0.3 and free["likely_key"] < 0.5 and free["tempo"] < 0.5
+    assert measure_conditions(Player(False), ["blues"] * 8, 20.0, seed=3)["asked for"] == free

@@ -39,6 +39,7 @@ from genre_gan.evaluation.clips import (
     white_noise,
 )
 from genre_gan.evaluation.comparison import Comparison, mean_structure, measure_sound
+from genre_gan.evaluation.conditions import measure_conditions
 from genre_gan.evaluation.embeddings import EMBEDDINGS, PATCH_HOP_S, PATCH_S, Embedder, load_embedder, track_patches
 from genre_gan.evaluation.metrics import N_NEIGHBOURS
 from genre_gan.evaluation.probe import GenreProbe
@@ -170,6 +171,8 @@ def evaluate(args: argparse.Namespace) -> None:
         sets["white noise"] = white_noise(unseen)
     progress = tqdm(sets.items(), desc="measuring", unit="row", leave=False)
     doubt = split.doubt(main.model.training_record, store.tracks, args.seed)
+    long = long_sets(store, split, main, args) if reporting else {}
+    asking = bool(long) and main.supports_key
     report = {
         "command": launch_command(1),
         "embedding": embedder.name,
@@ -183,7 +186,8 @@ def evaluate(args: argparse.Namespace) -> None:
         "sound": [asdict(measure_sound(name, clips)) for name, clips in sets.items()] if reporting else [],
         "structure_s": args.structure_s,
         "structure_clips": args.structure_clips,
-        "structure": {name: mean_structure(c) for name, c in long_sets(store, split, main, args).items()} if reporting else {},
+        "structure": {name: mean_structure(clips) for name, clips in long.items()},
+        "conditions": measure_conditions(main, long[UNSEEN].genres, args.structure_s, args.seed) if asking else {},
     }
     write_results(report, sets, args)
 
