@@ -161,7 +161,7 @@ class GenreGenerator:
             seed: the same seed gives the same clip; None draws one at random.
             variation: how far the clip may stray from the genre's average, from 0, not at all, to 1.5.
             tempo_bpm: beats a minute, within `tempo_range_bpm`; None leaves it to the seed.
-            key: such as `"A minor"` or `"Eb"`, one of `keys`; None leaves it to the seed.
+            key: such as `"A minor"` or `"Eb"`, one of `keys`, to which the clip is transposed; None leaves it to the seed.
             loop: let the end flow into the beginning, without fades; where the model knows its tempo, the length is rounded
                 to whole bars.
             stream: give the clip in consecutive parts, as soon as each is made.
