@@ -50,7 +50,7 @@ NOISE_SIZE = 0.8  # at least, of the noise of the coarsest level beside what the
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_common_arguments(parser, epochs=8, batch_size=16)
+    add_common_arguments(parser, epochs=24, batch_size=16)
     parser.add_argument("--start-from", type=Path, required=True, metavar="FOLDER", help="what train_cgan.py made")
     parser.add_argument("--learning-rate", type=positive_float, default=4e-4, help="(default: %(default)s)")
     return parser.parse_args(argv)
