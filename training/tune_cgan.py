@@ -2,6 +2,7 @@
 
     accelerate launch training/tune_cgan.py --data path/to/genres --start-from runs/gan/model --output-dir runs/mel
     python training/tune_cgan.py --data path/to/genres --start-from runs/gan/model --output-dir runs/mel --resume
+    python training/tune_cgan.py --data path/to/genres --start-from runs/mel/model --output-dir runs/longer
 
 A GAN of few tracks makes clips of a genre that differ less than real ones do. So the generator is now told of a real clip of the
 training side, an instance, by a few numbers of what is heard in it, and learns by the energy score to make clips that are spread
@@ -51,7 +52,8 @@ NOISE_SIZE = 0.8  # at least, of the noise of the coarsest level beside what the
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_common_arguments(parser, epochs=24, batch_size=16)
-    parser.add_argument("--start-from", type=Path, required=True, metavar="FOLDER", help="what train_cgan.py made")
+    beginning = "what train_cgan.py made, or this script before"
+    parser.add_argument("--start-from", type=Path, required=True, metavar="FOLDER", help=beginning)
     parser.add_argument("--learning-rate", type=positive_float, default=4e-4, help="(default: %(default)s)")
     return parser.parse_args(argv)
 

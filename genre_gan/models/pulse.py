@@ -57,7 +57,6 @@ class Pulse(NamedTuple):
         sine, cosine = _circles(beats % BEATS_PER_BAR, CYCLE_BEATS[-N_TURNED:], rate_hz)
         return torch.cat([quick_sine, sine * x + cosine * y, quick_cosine, cosine * x - sine * y], 1)
 
-
     def spread(self, values: Tensor, length_beats: int, lead_s: float, first: int, last: int, rate_hz: float) -> Tensor:
         """What stretches of so many beats have, Tensor[B x n x C], at each frame, Tensor[B x (last - first) x C].
 
