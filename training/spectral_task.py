@@ -24,9 +24,10 @@ from torch.nn import functional as F
 
 from genre_gan.data.latents import LatentStore, to_grid
 from genre_gan.generate import GenreGenerator
+from genre_gan.keys import UNKNOWN_KEY
 from genre_gan.models.codec import CENTRE_DB, FLOOR_DB, UNIT_DB, Codec
 from genre_gan.models.discriminator import LatentDiscriminator
-from genre_gan.models.generator import UNKNOWN_KEY, ClipNoise, SpectralGANConfig, SpectralGenerator
+from genre_gan.models.generator import ClipNoise, SpectralGANConfig, SpectralGenerator
 from genre_gan.models.layers import GROUP_ROWS
 from genre_gan.models.projected import MusiCNNOfLatents, ProjectedDiscriminator
 from genre_gan.models.pulse import Pulse

@@ -14,13 +14,13 @@ from genre_gan.data.cache import FeatureStore, code_version, one_at_a_time, save
 from genre_gan.files import cache_folder
 from genre_gan.keys import find_key, transpose_key
 from genre_gan.loudness import integrated_lufs
+from genre_gan.models.pulse import MAX_TEMPO_BPM, MIN_TEMPO_BPM
 
 if TYPE_CHECKING:
     from genre_gan.models.codec import Codec
 
 CODE = ("data/latents.py", "keys.py", "loudness.py", "models/codec.py")  # what cached values depend on, beside the features' own
 LOUDNESS_LUFS = -16.0
-MIN_TEMPO_BPM, MAX_TEMPO_BPM = 60.0, 180.0
 
 
 class LatentStore:

@@ -8,12 +8,11 @@ from typing import Protocol
 import numpy as np
 
 from genre_gan.clip import Clip
-from genre_gan.evaluation.structure import HOP, RATE_HZ, find_beat
+from genre_gan.evaluation.structure import HOP, RATE_HZ, find_beat, is_same_beat
 from genre_gan.keys import key_agreement
 from genre_gan.recipe import KEYS
 
 ASKED_TEMPOS_BPM = (75.0, 160.0)
-TEMPO_TOLERANCE = 0.04
 N_LIKELY_KEYS = 3
 
 
@@ -49,6 +48,5 @@ def _look(clip: Clip, key: int, tempo_bpm: float) -> tuple[float, bool, bool, bo
     agreement = key_agreement(samples, RATE_HZ)
     n_better = int((agreement > agreement[key]).sum())
     period, _ = find_beat(librosa.onset.onset_strength(y=samples, sr=RATE_HZ, hop_length=HOP))
-    ratio = 60.0 * RATE_HZ / HOP / period / tempo_bpm if period else 0.0
-    is_near = any(abs(ratio / multiple - 1.0) <= TEMPO_TOLERANCE for multiple in (0.5, 1.0, 2.0))
-    return float(agreement[key]), n_better == 0, n_better < N_LIKELY_KEYS, is_near
+    has_tempo = is_same_beat(60.0 * RATE_HZ / HOP / tempo_bpm, period)
+    return float(agreement[key]), n_better == 0, n_better < N_LIKELY_KEYS, has_tempo

@@ -85,6 +85,11 @@ def find_beat(onsets: np.ndarray) -> tuple[float, float]:
     return best + 0.5 * (left - right) / (left - 2 * middle + right), float(max(0.0, middle))  # parabola through the peak
 
 
+def is_same_beat(period: float, other: float) -> bool:
+    """Whether a period is another one, its half or its double, within 4 %; 0, which is none, is like no other."""
+    return other > 0.0 and any(abs(period / (other * factor) - 1.0) < TEMPO_TOLERANCE for factor in (0.5, 1.0, 2.0))
+
+
 def _steadiness(onsets: np.ndarray, period: float) -> float:
     """Share of half-overlapping windows whose beat is `period`, its half or its double."""
     if period == 0.0:
@@ -92,8 +97,7 @@ def _steadiness(onsets: np.ndarray, period: float) -> float:
     length = round(TEMPO_WINDOW_S * RATE_HZ / HOP)
     starts = range(0, max(1, len(onsets) - length + 1), length // 2)
     found = [find_beat(onsets[start : start + length])[0] for start in starts]
-    steady = [any(abs(p / (period * factor) - 1) < TEMPO_TOLERANCE for factor in (0.5, 1.0, 2.0)) for p in found]
-    return float(np.mean(steady))
+    return float(np.mean([is_same_beat(each, period) for each in found]))
 
 
 def _chords(chroma: np.ndarray) -> np.ndarray:

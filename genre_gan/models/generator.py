@@ -29,7 +29,6 @@ from genre_gan.pretrained import PretrainedModel
 from genre_gan.recipe import BEATS_PER_BAR
 
 N_KEYS = 24  # twelve major, then twelve minor, each from C upwards
-UNKNOWN_KEY = N_KEYS
 N_QUANTILES = 17
 HALF_BAR_GAIN = 0.35  # at the beginning, of what the beat weighs
 N_COLOURS = 4  # directions in which the spectra of clips of one label differ
