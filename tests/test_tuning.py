@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from genre_gan import GenreGenerator
+from genre_gan.data.cache import FeatureStore
+from genre_gan.data.sources import load_tracks
+from genre_gan.features import FeatureConfig
 from genre_gan.hub import packaged_weights
 from genre_gan.loudness import TARGET_LUFS
 from genre_gan.models.codec import Codec, CodecConfig
@@ -17,10 +20,12 @@ from genre_gan.models.pulse import Pulse
 from genre_gan.pretrained import read_config
 from tests.conftest import synthesize
 from tests.training_runs import tiny_arguments, write_tiny_data
-from training import tune_cgan
+from training import feature_network, tune_cgan
 from training.batches import Batch
+from training.feature_network import FeatureNetwork, examples_of, train_network
 from training.hearing import Hearing, _clarity, _form, _tonality, energy_score
 from training.instances import PAIR, Instances
+from training.levelled import Levelled
 from training.spectral_fit import read_beginning
 from training.trainer import Trainer
 
@@ -34,11 +39,12 @@ def data(tmp_path_factory) -> Path:
 def hearing() -> Hearing:
     listener = MusiCNNOfLatents(codec := Codec(CodecConfig()), MusiCNN.load(packaged_weights("musicnn")))
     listener.filters.copy_(_overlap(codec))
-    return Hearing(listener)
+    torch.manual_seed(0)
+    return Hearing(listener, Levelled(codec.config.features.sample_rate_hz), FeatureNetwork(2, 3).eval().requires_grad_(False))
 
 
 def sounds(hearing: Hearing, n: int) -> torch.Tensor:
-    clips = [synthesize(110.0 * (i + 1), 1.0 + i, 6.0, seed=i)[: hearing.n_samples] for i in range(n)]
+    clips = [synthesize(110.0 * (i + 1), 1.0 + i, 6.0, seed=i)[: hearing.levelled.n_samples] for i in range(n)]
     return torch.from_numpy(np.stack(clips))
 
 
@@ -50,7 +56,7 @@ def test_what_is_heard_does_not_depend_on_the_level_and_has_a_gradient(hearing):
     clips = sounds(hearing, 2)
     heard = hearing(clips)
     for group, quiet in zip(heard, hearing(0.1 * clips), strict=True):
-        assert group.shape[0] == 2 and (group[0] - group[1]).abs().max() > 0.1
+        assert group.shape[0] == 2 and (group[0] - group[1]).abs().max() > 0.1 * group.abs().mean()
         torch.testing.assert_close(group, quiet, rtol=1e-3, atol=1e-3)
     clips.requires_grad_()
     (gradient,) = torch.autograd.grad(sum(group.square().sum() for group in hearing(clips)), clips)
@@ -62,9 +68,25 @@ def test_what_is_heard_does_not_depend_on_the_level_and_has_a_gradient(hearing):
 def test_music_is_heard_as_loud_as_generated_clips_are(hearing):
     import pyloudnorm
 
-    levelled = hearing._levelled(sounds(hearing, 2)).numpy()
+    levelled = hearing.levelled.samples(sounds(hearing, 2)).numpy()
     for clip in levelled:
         assert pyloudnorm.Meter(16_000).integrated_loudness(clip.astype(np.float64)) == pytest.approx(TARGET_LUFS, abs=1.0)
+
+
+def test_a_feature_network_learns_genres_and_artists_from_the_tracks_it_is_given(data, hearing, monkeypatch):
+    store = FeatureStore(load_tracks([str(data)]), FeatureConfig("waveform"), progress=False)
+    given = examples_of(store, np.arange(6), hearing.levelled, hearing.listener.codec)
+    assert given.originals.shape == given.copies.shape == (6, 374, 96)
+    assert 0.0 < (given.originals.float() - given.copies.float()).abs().mean() < 0.2
+    assert given.genres.tolist() == [0, 0, 0, 1, 1, 1] and given.artists.tolist() == list(range(6))
+    torch.testing.assert_close(given.shares, torch.full((6,), 1 / 3, dtype=torch.float64))
+    monkeypatch.setattr(feature_network, "BATCH_SIZE", 8)
+    learned = train_network(given, 2, 6, 40, 0, torch.float32)
+    again = FeatureNetwork.of_vector(learned.vector, 2, 6, torch.float32)
+    genres, _ = again(given.originals[:, :187].float())
+    assert genres.argmax(1).tolist() == given.genres.tolist()
+    one, other = (train_network(given, 2, 6, 2, 0, torch.float32).vector for _ in range(2))
+    assert (one == other).all()
 
 
 def test_tones_are_told_from_noise_and_fewer_pitch_classes_from_more():
@@ -146,11 +168,15 @@ def test_a_tuned_generator_knows_its_instances_and_is_gone_on_with(data, tmp_pat
     tune_cgan.main(words(data, tmp_path / "more", "--start-from", tmp_path / "run" / "model"))
     more = SpectralGenerator.load(tmp_path / "more" / "model")
     assert torch.equal(more.instances, tuned.instances)
+    tune_cgan.main(words(data, tmp_path / "more", "--start-from", tmp_path / "run" / "model", "--resume", "--keep", "0.25"))
+    kept = SpectralGenerator.load(tmp_path / "more" / "model")
+    for value, ours, theirs in zip(kept.parameters(), more.parameters(), tuned.parameters(), strict=True):
+        torch.testing.assert_close(value, 0.75 * ours + 0.25 * theirs, atol=2e-3, rtol=2e-3)  # saved as half precision
     assert not torch.equal(more.genre_embedding.weight, tuned.genre_embedding.weight)
     assert more.training_record["begun as"]["begun as"] == record["training"]["begun as"]
     with pytest.raises(ValueError, match=r"has been fine-tuned; tune_cgan.py goes on with it"):
         read_beginning(tmp_path / "run" / "model", tuned.config)
-    tuned.instance_labels.fill_(1)
+    tuned.instance_labels.fill_(3)
     tuned.save_pretrained(tmp_path / "run" / "model")
     with pytest.raises(SystemExit, match="its instances are of other clips than those of --data"):
         tune_cgan.main(words(data, tmp_path / "other", "--start-from", tmp_path / "run" / "model"))

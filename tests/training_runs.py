@@ -40,7 +40,7 @@ TINY = {
         "train_cgan.py", "--widths", "8", "8", "8", "8", "--clusters", "2", "--crop-frames", "16", "8", "--batch-size", "8",
         "--seed", "1",
     ],
-    "tuned": ["tune_cgan.py"],
+    "tuned": ["tune_cgan.py", "--network-steps", "2"],
 }
 
 

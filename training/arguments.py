@@ -80,6 +80,14 @@ def add_hub_arguments(group: argparse._ArgumentGroup, what: str) -> None:
     group.add_argument("--revision", metavar="BRANCH", help="push to this branch, made where it is missing (default: main)")
 
 
+def share(text: str) -> float:
+    """An argparse type: a number from 0 to below 1."""
+    value = float(text)
+    if not 0.0 <= value < 1.0:
+        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1, got {text}")
+    return value
+
+
 def repeated(option: str, values: Iterable[object]) -> list[str]:
     """The words of a command that give an option once for each value."""
     return [word for value in values for word in (option, str(value))]

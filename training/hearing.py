@@ -1,9 +1,9 @@
 """What is heard in a clip, as numbers through which gradients pass: what fine-tuning compares with what is heard in music.
 
-Six kinds, so that a generator cannot please one at the cost of what people hear: layers of MusiCNN and its embedding, levels
-and movement of log-mel bands, random filters of several sizes, which tell textures apart as well as trained ones (Ustyuzhaninov
-et al., "What does it take to generate natural textures?", ICLR 2017), how clear its tones and chords are, which log-mel bands
-are too wide to tell, and how a clip comes back to its chords.
+Several kinds, so that a generator cannot please one at the cost of what people hear: layers of MusiCNN and its embedding, the
+same of a network that learned from the training side alone, levels and movement of log-mel bands, random filters of several
+sizes, which tell textures apart as well as trained ones (Ustyuzhaninov et al., "What does it take to generate natural textures?",
+ICLR 2017), how clear its tones and chords are, which log-mel bands are too wide to tell, and how it comes back to its chords.
 
 Axes: B batch, C channels, T frames, F bands.
 """
@@ -18,15 +18,15 @@ from librosa.filters import chroma
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genre_gan.features import MUSICNN_SAMPLE_RATE_HZ, MUSICNN_SETTINGS, dct_matrix, musicnn_log_mel
-from genre_gan.loudness import TARGET_LUFS, k_weights
+from genre_gan.features import MUSICNN_SAMPLE_RATE_HZ, MUSICNN_SETTINGS, dct_matrix
 from genre_gan.models.projected import MusiCNNOfLatents
+from training.feature_network import FeatureNetwork
+from training.levelled import N_PATCHES, Levelled
 
-PATCH_FRAMES, N_PATCHES = 187, 2  # 3 s, on which MusiCNN was trained
 FILTER_SIZES = ((3, 3), (7, 7), (15, 7), (7, 15), (31, 5), (47, 1))  # (frames, bands)
 N_CEPSTRA = 40
 N_FILTERS, N_REGIONS = 24, 6  # filters of each size; regions of bands whose texture is one
-MAX_GAIN_DB = 40.0
+N_NETWORK_REGIONS = 3  # of bands, in what the network's layers find
 TONE_FFT, TONE_HOP, CHORD_FRAMES = 4096, 1024, 8  # samples at MusiCNN's rate; frames in half a second
 PHRASE_CHORDS = 4  # half seconds in a phrase
 OCTAVES = tuple(2**k for k in range(4, 12))  # bins between which an octave lies, from 62.5 Hz up to 8 kHz
@@ -34,25 +34,15 @@ MOVES = (1, 4, 8, 16)  # frames from chroma to chroma
 
 
 class Hearing(nn.Module):
-    """Samples Tensor[B x n_samples] to six groups of numbers, each Tensor[B x D]; as loud as generated clips are.
+    """Samples Tensor[B x levelled.n_samples] to groups of numbers, each Tensor[B x D]."""
 
-    Attributes:
-        n_samples: of a clip, about 6 s.
-    """
-
-    weights: Tensor
     pitch_classes: Tensor
     window: Tensor
     cosines: Tensor
 
-    def __init__(self, listener: MusiCNNOfLatents):
+    def __init__(self, listener: MusiCNNOfLatents, levelled: Levelled, network: FeatureNetwork):
         super().__init__()
-        self.listener = listener
-        self.rate_hz = listener.codec.config.features.sample_rate_hz
-        n_there = (PATCH_FRAMES * N_PATCHES - 1) * MUSICNN_SETTINGS["hop_length"]
-        self.n_samples = round(n_there * self.rate_hz / MUSICNN_SAMPLE_RATE_HZ)
-        weights = torch.from_numpy(k_weights(self.n_samples, self.rate_hz)).float()
-        self.register_buffer("weights", weights, persistent=False)
+        self.listener, self.levelled, self.network = listener, levelled, network
         pitch_classes = torch.from_numpy(chroma(sr=MUSICNN_SAMPLE_RATE_HZ, n_fft=TONE_FFT, tuning=0.0)).float()
         self.register_buffer("pitch_classes", pitch_classes.T.contiguous(), persistent=False)
         self.register_buffer("cosines", dct_matrix(MUSICNN_SETTINGS["n_mels"], 1 + N_CEPSTRA)[:, 1:], persistent=False)
@@ -65,27 +55,31 @@ class Hearing(nn.Module):
             self.register_buffer(f"filters_{number}", filters, persistent=False)
 
     def forward(self, samples: Tensor) -> list[Tensor]:
-        levelled = self._levelled(samples)
-        log_mel = musicnn_log_mel(levelled)[:, : PATCH_FRAMES * N_PATCHES]
-        layers = self.listener.layers(log_mel.unflatten(1, (N_PATCHES, -1)).flatten(0, 1))
-        embedding = self.listener.musicnn.embed(torch.cat(layers, 1)).unflatten(0, (-1, N_PATCHES)).mean(1)
-        whole = [layer.unflatten(0, (-1, N_PATCHES)).transpose(1, 2).flatten(2) for layer in layers]  # (B, C, T) each
+        levelled = self.levelled.samples(samples)
+        log_mel = self.levelled.log_mel(levelled)
+        patches = log_mel.unflatten(1, (N_PATCHES, -1)).flatten(0, 1)
+        layers = self.listener.layers(patches)
+        embedding = _of_clips(self.listener.musicnn.embed(torch.cat(layers, 1))).mean(1)
+        whole = [_of_clips(layer).transpose(1, 2).flatten(2) for layer in layers]  # (B, C, T) each
         moments = torch.cat([part for layer in whole for part in _moments(layer, 2)], 1)
         spectrum = torch.stft(levelled, TONE_FFT, TONE_HOP, window=self.window, return_complex=True).transpose(1, 2)
         power = spectrum.real.square() + spectrum.imag.square() + 1e-3  # (B, T, bins), on a floor of some 50 dB below the music
         classes = F.normalize(power.sqrt() @ self.pitch_classes, dim=2)
         chords = F.normalize(_blocks(classes).mean(2), dim=2)
         tone = torch.cat([_clarity(power), _tonality(classes), _tonality(chords)], 1)
-        return [moments, embedding, _movement(log_mel, log_mel @ self.cosines), self._texture(log_mel), tone, _form(chords)]
+        movement = _movement(log_mel, log_mel @ self.cosines)
+        return [moments, embedding, movement, self._texture(log_mel), tone, _form(chords), *self._by_network(patches)]
 
-    def _levelled(self, samples: Tensor) -> Tensor:
-        """At MusiCNN's rate, and as loud as generated clips: where a clip is quiet, nothing else about it is."""
-        spectrum = torch.fft.rfft(samples)
-        power = 2.0 * ((spectrum.real.square() + spectrum.imag.square()) * self.weights).sum(1) / samples.shape[1] ** 2
-        gain = (10.0 ** ((TARGET_LUFS + 0.691) / 10.0) / power.clamp_min(1e-12)).sqrt().clamp_max(10.0 ** (MAX_GAIN_DB / 20.0))
-        n_there = round(samples.shape[1] * MUSICNN_SAMPLE_RATE_HZ / self.rate_hz)
-        resampled = torch.fft.irfft(spectrum[:, : n_there // 2 + 1], n=n_there)
-        return resampled * (gain * n_there / samples.shape[1])[:, None]
+    def _by_network(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and deviations over time of the network's layers, in regions of bands; its embedding and the logits of genres."""
+        layers = self.network.layers(patches)
+        parts = []
+        for layer in layers:
+            regions = layer.float().unflatten(3, (N_NETWORK_REGIONS, -1)).mean(4)  # (B * N_PATCHES, C, T, regions)
+            whole = _of_clips(regions).transpose(1, 2).flatten(2, 3)  # (B, C, N_PATCHES * T, regions)
+            parts += [part.flatten(1) for part in _moments(whole, 2)]
+        embedding = self.network.embed(layers[-1])
+        return torch.cat(parts, 1), _of_clips(torch.cat([embedding, self.network.genres(embedding)], 1)).mean(1)
 
     def _texture(self, log_mel: Tensor) -> Tensor:
         """Mean and deviation over time of random filters' outputs, by regions of bands."""
@@ -95,6 +89,11 @@ class Hearing(nn.Module):
             found = F.conv2d(log_mel[:, None], filters, stride=stride, padding=(n_frames // 2, n_bands // 2)).relu()
             parts += [part.flatten(1) for part in _moments(found.unflatten(3, (N_REGIONS, -1)).mean(4), 2)]
         return torch.cat(parts, 1)
+
+
+def _of_clips(patches: Tensor) -> Tensor:
+    """Patches one after the other as Tensor[B x N_PATCHES x ...]."""
+    return patches.unflatten(0, (-1, N_PATCHES))
 
 
 def _moments(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:

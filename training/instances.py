@@ -14,7 +14,6 @@ from training.batches import Rows
 from training.hearing import Hearing
 from training.launch import is_main_process
 
-MAX_CLIPS = 5  # of a track
 PAIR = 2  # rows of one instance, which stand side by side
 
 
@@ -47,17 +46,17 @@ class Instances:
         heard: list[list[Tensor]] = []
         places, labels = [], []
         for place, track in enumerate(tqdm(tracks, desc="listening", unit="track", leave=False, disable=not is_main_process())):
-            starts = range(0, int(store.n_frames[track]) - hearing.n_samples + 1, hearing.n_samples)[:MAX_CLIPS]
-            if not starts:
+            clips = hearing.levelled.clips(store, int(track))
+            if not len(clips):
                 continue
-            clips = np.stack([store.read(int(track), start, hearing.n_samples)[:, 0] for start in starts])
             with torch.no_grad():
-                heard.append([group.float().cpu() for group in hearing(torch.from_numpy(clips).to(hearing.weights.device))])
-            places += [place] * len(starts)
-            labels += [int(track_labels[place])] * len(starts)
+                heard.append([group.float().cpu() for group in hearing(clips.to(hearing.window.device))])
+            places += [place] * len(clips)
+            labels += [int(track_labels[place])] * len(clips)
         lacking = set(range(len(config.genres))) - {label // config.n_clusters for label in labels}
         if lacking:
-            seconds, names = hearing.n_samples / hearing.rate_hz, ", ".join(config.genres[i] for i in sorted(lacking))
+            seconds = hearing.levelled.n_samples / hearing.levelled.rate_hz
+            names = ", ".join(config.genres[i] for i in sorted(lacking))
             raise ValueError(f"no track of {names} lasts {seconds:.1f} s, which is what fine-tuning listens to")
         self.labels = torch.tensor(labels)
         self.sizes = [group.shape[1] for group in heard[0]]

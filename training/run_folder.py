@@ -24,7 +24,7 @@ HISTORY_NAME = "history.json"
 # Arguments that may change between a run and its resumption. The tracks themselves are compared, not where they lie.
 _FREE_ON_RESUME = {
     "data", "output_dir", "cache_dir", "max_steps", "epochs", "keep_checkpoints", "checkpoint_every", "preview_every",
-    "log_every", "tracker", "push_to_hub", "private", "revision", "mixed_precision", "learning_rate", "num_workers",
+    "log_every", "tracker", "push_to_hub", "private", "revision", "mixed_precision", "learning_rate", "num_workers", "keep",
 }  # fmt: skip
 # What a run leaves in its folder, and --overwrite deletes.
 _LEFT_BY_RUNS = ("checkpoints", "previews", "logs", "model", SETTINGS_NAME, HISTORY_NAME, CURVE_NAME, "result.json")

@@ -118,7 +118,7 @@ def _fitted_listener(
         return listener.filters.numpy()
 
     content = [code_version(*CODE, "models/musicnn.py", "models/projected.py"), seed, n_crops]
-    listener.filters.copy_(torch.from_numpy(_kept(latents.folder, "listener", content + _content_keys(store, tracks), fit)))
+    listener.filters.copy_(torch.from_numpy(kept(latents.folder, "listener", content + content_keys(store, tracks), fit)))
     return listener
 
 
@@ -129,15 +129,15 @@ def _clusters_of(
 
     A digit in the last place can number k-means' clusters otherwise, and weights know them by their numbers.
     """
-    content = [n_clusters, seed, *_content_keys(store, tracks)]
-    return _kept(latents.folder.parent, "clusters", content, lambda: find_clusters(latents, listener, n_clusters, seed))
+    content = [n_clusters, seed, *content_keys(store, tracks)]
+    return kept(latents.folder.parent, "clusters", content, lambda: find_clusters(latents, listener, n_clusters, seed))
 
 
-def _content_keys(store: FeatureStore, tracks: np.ndarray) -> list[str]:
+def content_keys(store: FeatureStore, tracks: np.ndarray) -> list[str]:
     return [store.content_key(int(track)) for track in tracks]
 
 
-def _kept(folder: Path, name: str, content: list, make: Callable[[], np.ndarray]) -> np.ndarray:
+def kept(folder: Path, name: str, content: list, make: Callable[[], np.ndarray]) -> np.ndarray:
     """What `make` makes of `content`, from the cache where it is there; of several processes one works and the rest wait."""
     path = folder / f"{name}-{hashlib.sha256(repr(content).encode()).hexdigest()[:16]}.npy"
     with one_at_a_time(folder):

@@ -6,8 +6,10 @@
 
 A GAN of few tracks makes clips of a genre that differ less than real ones do. So the generator is now told of a real clip of the
 training side, an instance, by a few numbers of what is heard in it, and learns by the energy score to make clips that are spread
-around that. It learns through the sound itself: latents become sound, and that is heard. The split must be the one that the
-generator was trained with.
+around that. It learns through the sound itself: latents become sound, and that is heard, by MusiCNN, by a small network that
+learned from the training side, and by measures without a network. The split must be the one that the generator was trained with.
+
+`--keep` can be chosen afterwards: a finished run, given again with `--resume` and another share, only saves its model anew.
 """
 
 from __future__ import annotations
@@ -33,11 +35,13 @@ from genre_gan.generate import GenreGenerator
 from genre_gan.models.generator import INSTANCE_NOISE, N_COLOURS, ClipNoise, SpectralGenerator
 from genre_gan.models.layers import EqualLinear
 from genre_gan.spectral import TRUNCATION, SpectralModel
-from training.arguments import TrainingError, add_common_arguments, positive_float, run_script
+from training.arguments import TrainingError, add_common_arguments, positive_float, positive_int, run_script, share
 from training.batches import Batch, load_features
 from training.calibration import draw_conditions, truncated
+from training.feature_network import kept_network
 from training.hearing import Hearing, energy_score
 from training.instances import PAIR, Instances
+from training.levelled import Levelled
 from training.previews import write_previews
 from training.spectral_fit import listen
 from training.spectral_task import DEPTH_WEIGHT, FALLING_SHARE, floored
@@ -55,6 +59,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     beginning = "what train_cgan.py made, or this script before"
     parser.add_argument("--start-from", type=Path, required=True, metavar="FOLDER", help=beginning)
     parser.add_argument("--learning-rate", type=positive_float, default=4e-4, help="(default: %(default)s)")
+    parser.add_argument("--network-steps", type=positive_int, default=1200, metavar="N",
+                        help="of the training of the feature network, which comes first (default: %(default)s)")
+    kept = "of --start-from in the mean of its weights and the new ones, which is saved (default: %(default)s)"
+    parser.add_argument("--keep", type=share, default=0.0, metavar="SHARE", help=kept)
     return parser.parse_args(argv)
 
 
@@ -71,7 +79,7 @@ class TuningTask(Task):
         optimizer = torch.optim.Adam(_groups(model.generator, rate), rate, betas=(0.9, 0.99), fused=True)
         self.generator, self.optimizer = trainer.prepare(model.generator, optimizer)
         stride = self.config.stride
-        self.n_frames = stride * math.ceil((hearing.n_samples / self.codec.config.samples_per_latent + 1) / stride)
+        self.n_frames = stride * math.ceil((hearing.levelled.n_samples / self.codec.config.samples_per_latent + 1) / stride)
         self.loader = trainer.loader(source)
 
     def rate(self, progress: float) -> float:
@@ -79,7 +87,7 @@ class TuningTask(Task):
 
     def train_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         latents = self._generate(batch)
-        heard = torch.cat(self.hearing(self.codec.decode_with_gradient(latents)[:, : self.hearing.n_samples]), 1)
+        heard = torch.cat(self.hearing(self.codec.decode_with_gradient(latents)[:, : self.hearing.levelled.n_samples]), 1)
         pairs = ((heard - self.mean) / self.deviation).split(self.source.sizes, 1)
         score = energy_score(pairs, batch.features[::PAIR, 0].split(self.source.sizes, 1))
         depth = floored(self.codec, latents)[1]
@@ -118,10 +126,13 @@ def with_instances(generator: SpectralGenerator, source: Instances) -> SpectralG
     What is told of an instance changes its label as it would change from label to label, by ridge regression. The noise of the
     grid shrinks in the games, until a clip repeats with the beat; what is small has small gradients, so it begins larger.
     """
-    if generator.config.n_instances:
-        if not torch.equal(generator.instance_labels, source.labels):
+    if n_clusters := generator.config.n_instances and generator.config.n_clusters:
+        theirs, ours = (labels // n_clusters for labels in (generator.instance_labels, source.labels))
+        if not torch.equal(theirs, ours):
             raise TrainingError("--start-from: its instances are of other clips than those of --data")
-        source.vectors = generator.instances.clone()
+        # also the labels: found on another machine, some clusters are others
+        source.vectors, source.labels = generator.instances.clone(), generator.instance_labels.clone()
+        source.shares = generator.instance_shares.clone()
         return generator
     told = SpectralGenerator(replace(generator.config, n_instances=len(source.vectors)))
     told.load_state_dict(told.state_dict() | generator.state_dict())
@@ -141,6 +152,17 @@ def with_instances(generator: SpectralGenerator, source: Instances) -> SpectralG
     return told
 
 
+@torch.no_grad()
+def keep(generator: SpectralGenerator, beginning: list[Tensor], weight: float) -> None:
+    """Take the mean of the generator's weights and those of its beginning, which have this weight.
+
+    Fine-tuned networks are better on what they did not learn from when some of what they were is kept (Wortsman et al., "Robust
+    fine-tuning of zero-shot models", CVPR 2022).
+    """
+    for value, before in zip(generator.parameters(), beginning, strict=True):
+        value.lerp_(before.to(value.device), weight)
+
+
 def prepare(args: argparse.Namespace) -> tuple[FeatureStore, Split, np.ndarray, SpectralModel, Hearing]:
     """All that takes long and is kept in the cache, before the processes need each other."""
     model = SpectralModel.load(args.start_from)
@@ -154,8 +176,10 @@ def prepare(args: argparse.Namespace) -> tuple[FeatureStore, Split, np.ndarray, 
     if learned.get("split") != split.summary():
         given = f"this is the {split.summary()}; give the data, the split and the seed that it learned from"
         raise TrainingError(f"--start-from {args.start_from}: it has the {learned.get('split')}; {given}")
-    _, listener, clusters = listen(args, store, split.train, model.codec, config.n_clusters)
-    return store, split, clusters, model, Hearing(listener)
+    latents, listener, clusters = listen(args, store, split.train, model.codec, config.n_clusters)
+    levelled = Levelled(model.codec.config.features.sample_rate_hz)
+    network = kept_network(args, store, split.train, levelled, latents, listener)
+    return store, split, clusters, model, Hearing(listener, levelled, network)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -168,8 +192,10 @@ def train(args: argparse.Namespace) -> None:
         store, split.train, labels, model.generator, hearing.to(trainer.device), trainer.rows_per_step, args.seed
     )
     begun_as, model.generator = model.training_record, with_instances(model.generator, source)
+    beginning = [value.detach().clone() for value in model.generator.parameters()]
     task = TuningTask(trainer, model, hearing, source)
     trainer.fit(task)
+    keep(task.trained.generator, beginning, args.keep)
     task.trained.generator.training_record = trainer.record(task.loader, store, split) | {"begun as": begun_as}
     trainer.finish(task.trained.save_pretrained)
 
