@@ -33,11 +33,15 @@ from training.evaluate_generator import fit_probe
 
 @pytest.fixture
 def arguments(tmp_path) -> list[str]:
-    music = write_music_folder(tmp_path / "music", tracks_per_genre=15, duration_s=3.2)
+    return arguments_for(tmp_path, tracks_per_genre=15, duration_s=3.2)
+
+
+def arguments_for(folder, tracks_per_genre: int, duration_s: float) -> list[str]:
+    music = write_music_folder(folder / "music", tracks_per_genre=tracks_per_genre, duration_s=duration_s)
     return [
-        "--data", str(music), "--model", str(tiny_spectral_model().save_pretrained(tmp_path / "model")),
-        "--cache-dir", str(tmp_path / "cache"), "--clips-per-genre", "3", "--duration-s", "3", "--structure-clips", "0",
-        "--output-dir", str(tmp_path / "out"),
+        "--data", str(music), "--model", str(tiny_spectral_model().save_pretrained(folder / "model")),
+        "--cache-dir", str(folder / "cache"), "--clips-per-genre", "3", "--duration-s", "3", "--structure-clips", "0",
+        "--output-dir", str(folder / "out"),
     ]  # fmt: skip
 
 
@@ -69,6 +73,17 @@ def test_development_has_files_and_words_of_its_own(arguments, tmp_path, capsys)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"development.json", "development.md"}
     assert all(name.startswith("generated, ") for name in rows_of(tmp_path / "out" / "development.json"))
     assert "are not to be reported" in capsys.readouterr().out
+
+
+def test_weights_are_chosen_by_a_network_that_no_generator_learns_from(arguments, tmp_path, capsys, monkeypatch):
+    with pytest.raises(SystemExit, match=r"error: no track lasts 6.0 s, which is what a feature network learns from"):
+        evaluate_generator.main(["--embedding", "held_out", *arguments])
+    monkeypatch.setattr(evaluate_generator, "N_STEPS", 2)
+    arguments = arguments_for(tmp_path / "longer", tracks_per_genre=8, duration_s=6.2)
+    evaluate_generator.main(["--embedding", "held_out", *arguments])
+    page = capsys.readouterr().out
+    assert "Embedding: `held_out`, which learned from the training side, and no generator from it" in page
+    assert f"| generated, {tmp_path / 'longer' / 'model'} | " in page and "other tracks of the training side" in page
 
 
 def test_what_is_missing_is_one_line(arguments, tmp_path, capsys):

@@ -44,6 +44,7 @@ def test_help_begins_with_commands_and_says_every_default(script, capsys, monkey
     ("train_lstm", ["--generated-amount", "-1"], "--generated-amount: must be above 0, got -1"),
     ("train_lstm", ["--generated-clip-s", "nan"], "--generated-clip-s: must be above 0, got nan"),
     ("tune_cgan", ["--start-from", "runs/gan/model", "--learning-rate", "-1"], "--learning-rate: must be above 0, got -1"),
+    ("tune_cgan", ["--start-from", "runs/gan/model", "--keep", "1"], "--keep: must be at least 0 and below 1, got 1"),
     ("tune_cgan", [], "the following arguments are required: --start-from"),
     ("train_cgan", ["--num-workers", "-1"], "--num-workers: must be at least 0, got -1"),
     ("evaluate_classifier", ["--model", "fcn", "--seed", "-1"], "--seed: must be at least 0, got -1"),

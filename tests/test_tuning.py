@@ -22,7 +22,7 @@ from tests.conftest import synthesize
 from tests.training_runs import tiny_arguments, write_tiny_data
 from training import feature_network, tune_cgan
 from training.batches import Batch
-from training.feature_network import FeatureNetwork, examples_of, train_network
+from training.feature_network import HeldOut, TunedThrough, examples_of, train_network
 from training.hearing import Hearing, _clarity, _form, _tonality, energy_score
 from training.instances import PAIR, Instances
 from training.levelled import Levelled
@@ -40,7 +40,7 @@ def hearing() -> Hearing:
     listener = MusiCNNOfLatents(codec := Codec(CodecConfig()), MusiCNN.load(packaged_weights("musicnn")))
     listener.filters.copy_(_overlap(codec))
     torch.manual_seed(0)
-    return Hearing(listener, Levelled(codec.config.features.sample_rate_hz), FeatureNetwork(2, 3).eval().requires_grad_(False))
+    return Hearing(listener, Levelled(codec.config.features.sample_rate_hz), TunedThrough(2, 3).eval().requires_grad_(False))
 
 
 def sounds(hearing: Hearing, n: int) -> torch.Tensor:
@@ -81,11 +81,13 @@ def test_a_feature_network_learns_genres_and_artists_from_the_tracks_it_is_given
     assert given.genres.tolist() == [0, 0, 0, 1, 1, 1] and given.artists.tolist() == list(range(6))
     torch.testing.assert_close(given.shares, torch.full((6,), 1 / 3, dtype=torch.float64))
     monkeypatch.setattr(feature_network, "BATCH_SIZE", 8)
-    learned = train_network(given, 2, 6, 40, 0, torch.float32)
-    again = FeatureNetwork.of_vector(learned.vector, 2, 6, torch.float32)
-    genres, _ = again(given.originals[:, :187].float())
-    assert genres.argmax(1).tolist() == given.genres.tolist()
-    one, other = (train_network(given, 2, 6, 2, 0, torch.float32).vector for _ in range(2))
+    for kind in (TunedThrough, HeldOut):
+        learned = train_network(kind, given, 2, 6, 40, 0, torch.float32)
+        network = kind(2, 6)
+        network.listen(learned.vector)
+        genres, _ = network(given.originals[:, :187].float())
+        assert genres.argmax(1).tolist() == given.genres.tolist()
+    one, other = (train_network(HeldOut, given, 2, 6, 2, 0, torch.float32).vector for _ in range(2))
     assert (one == other).all()
 
 

@@ -2,17 +2,19 @@
 
     python training/evaluate_generator.py --embedding MTT_vgg --data path/to/gtzan --data path/to/mer4q \\
         --output-dir training/results
-    python training/evaluate_generator.py --embedding MSD_musicnn --data path/to/gtzan --data path/to/mer4q \\
-        --model runs/mel/step-1000 --model runs/mel/step-2000 --output-dir runs/mel/steps
+    python training/evaluate_generator.py --embedding held_out --data path/to/gtzan --data path/to/mer4q \\
+        --model runs/mel/model --model runs/longer/model --output-dir runs/chosen
 
 `MTT_vgg` takes part in no training and no choice, so what is reported is measured with it, and the files are called `generator`.
-`MSD_musicnn`, which training may use, is for choosing steps during development: the reference is the validation side, only
-generated clips are measured, and the files are called `development`.
+The others are for choosing weights during development; only generated clips are measured, and the files are called `development`.
+`held_out` is a small network that learns from the training side when it is first asked for, in some minutes; no generator learns
+from it. `MSD_musicnn` is what training listens through; its reference is the validation side.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from dataclasses import asdict
@@ -22,6 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project need not be installed
 
 import numpy as np
+import torch
 from tqdm.auto import tqdm
 
 from genre_gan import GenreGenerator
@@ -40,17 +43,29 @@ from genre_gan.evaluation.clips import (
 )
 from genre_gan.evaluation.comparison import Comparison, mean_structure, measure_sound
 from genre_gan.evaluation.conditions import measure_conditions
-from genre_gan.evaluation.embeddings import EMBEDDINGS, PATCH_HOP_S, PATCH_S, Embedder, load_embedder, track_patches
+from genre_gan.evaluation.embeddings import (
+    EMBEDDINGS,
+    PATCH_HOP_FRAMES,
+    PATCH_HOP_S,
+    PATCH_S,
+    Embedder,
+    load_embedder,
+    track_patches,
+)
 from genre_gan.evaluation.metrics import N_NEIGHBOURS
 from genre_gan.evaluation.probe import GenreProbe
 from genre_gan.evaluation.sound import mean_spectrum_db
 from genre_gan.evaluation.structure import SHORTEST_S
 from genre_gan.features import FeatureConfig
 from genre_gan.files import cache_folder, write_bytes
+from genre_gan.hub import packaged_weights
+from genre_gan.models.codec import Codec
 from genre_gan.plots import mel_figure, save_figure, spectra_figure
 from training.arguments import data_names, launch_command, positive_int, run_script, whole_number
+from training.feature_network import N_STEPS, HeldOut, kept_network
 from training.generator_page import generator_page
 
+HELD_OUT = "held_out"
 SEEN, UNSEEN = "real, seen in training", "real, unseen"
 SEEN_SHARE = 1 / 3  # of the training tracks, whose clips are compared with those of the others
 MAX_REFERENCE = 40  # clips a genre
@@ -58,7 +73,7 @@ MAX_REFERENCE = 40  # clips a genre
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--embedding", choices=EMBEDDINGS, required=True, help="what is compared; see above")
+    parser.add_argument("--embedding", choices=(*EMBEDDINGS, HELD_OUT), required=True, help="what is compared; see above")
     parser.add_argument("--data", action="append", metavar="SOURCE", required=True, help="as in the generator's training")
     parser.add_argument("--model", action="append", metavar="SOURCE",
                         help="folder, Hub id or packaged name of a generator; repeat to measure several (default: mel)")
@@ -79,6 +94,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if not args.structure_s >= SHORTEST_S:
         parser.error(f"--structure-s must be at least {SHORTEST_S:g}, what can be measured, got {args.structure_s:g}")
     return args
+
+
+def embedder_of(args: argparse.Namespace, store: FeatureStore, tracks: np.ndarray) -> Embedder:
+    """What `--embedding` names; `tracks` are the training side."""
+    if args.embedding != HELD_OUT:
+        return load_embedder(args.embedding)
+    folder, codec = (args.cache_dir or cache_folder()) / HELD_OUT, Codec.load(packaged_weights("mel") / "codec")
+    network = kept_network(HeldOut, store, tracks, codec, folder, N_STEPS, args.seed, torch.float32)
+    key = hashlib.sha256(network.vector.tobytes()).hexdigest()[:16]
+    return Embedder(HELD_OUT, partial(network.patches, hop_frames=PATCH_HOP_FRAMES), key)
 
 
 def generated(generator: GenreGenerator, genres: list[str], duration_s: float, seed: int) -> ClipSet:
@@ -130,7 +155,7 @@ def gather(
     patches = track_patches(store, split.train, embedder, args.cache_dir)
     probe = fit_probe(patches, [store.tracks.genre_names[i] for i in split.train], args.duration_s)
     unseen_clips = unseen.take(genres, n)
-    reference = others.take(genres, n_reference) if embedder.name == "MTT_vgg" else unseen_clips
+    reference = unseen_clips if embedder.name == "MSD_musicnn" else others.take(genres, n_reference)
     comparison = Comparison(embedder, probe, reference, np.concatenate(patches), unseen_clips)
     return comparison, seen.take(genres, n), unseen_clips
 
@@ -148,12 +173,12 @@ def long_sets(store: FeatureStore, split: Split, main: GenreGenerator, args: arg
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    embedder, args.model = load_embedder(args.embedding), args.model or ["mel"]
-    reporting = embedder.name == "MTT_vgg"
+    args.model, reporting = args.model or ["mel"], args.embedding == "MTT_vgg"
     main = GenreGenerator.from_pretrained(args.model[0])
     tracks = load_tracks(args.data, main.genres)
     store = FeatureStore(tracks, FeatureConfig("waveform"), args.cache_dir, progress=True)
     split = split_tracks(store.tracks, args.split, seed=args.seed)
+    embedder = embedder_of(args, store, split.train)
     comparison, seen, unseen = gather(embedder, store, split, main.genres, args)
     sets = {}
     if reporting:

@@ -9,10 +9,9 @@ codec, so that it does not mind the codec.
 
 from __future__ import annotations
 
-import argparse
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,40 +20,86 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm, trange
 
 from genre_gan.data.cache import FeatureStore, code_version
-from genre_gan.data.latents import CODE, LatentStore
+from genre_gan.data.latents import CODE
 from genre_gan.data.splits import artist_groups
 from genre_gan.models.codec import Codec
 from genre_gan.models.musicnn import N_MELS, PATCH_FRAMES
-from genre_gan.models.projected import MusiCNNOfLatents
 from training.launch import is_main_process
 from training.levelled import Levelled
 from training.spectral_fit import content_keys, kept
 
-WIDTHS, EMBEDDING_DIM = (32, 64, 96, 128, 160), 128
-BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 64, 2e-3, 0.05
+WIDTHS, WIDTH, EMBEDDING_DIM = (32, 64, 96, 128, 160), 192, 128
+N_STEPS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 1200, 64, 2e-3, 0.05
 ARTISTS_WEIGHT = 0.5  # of telling artists apart, beside genres
 MIXUP = 0.3  # both parameters of the beta distribution of shares
 WARP, EQUALISER, NOISE = 0.08, 0.3, 0.1  # largest share, and deviations in log10 of power
 LONGEST_MASKS = (30, 14)  # frames, bands
 
 
+Network = TypeVar("Network", bound="FeatureNetwork")
+
+
 class FeatureNetwork(nn.Module):
-    """MusiCNN's log-mel Tensor[B x PATCH_FRAMES x N_MELS] to what each layer finds, an embedding, and genres."""
+    """MusiCNN's log-mel Tensor[B x PATCH_FRAMES x N_MELS] to an embedding, genres and artists.
+
+    Attributes:
+        level_spread: deviation in log10 of power of the levels from which it learns.
+    """
+
+    level_spread = 0.0
+    dropout: nn.Dropout
+    dense: nn.Linear
+    genres: nn.Linear
+    artists: nn.Linear
+
+    def _add_heads(self, n_pooled: int, n_genres: int, n_artists: int) -> None:
+        self.dropout = nn.Dropout(0.4)
+        self.dense = nn.Linear(n_pooled, EMBEDDING_DIM)
+        self.genres = nn.Linear(EMBEDDING_DIM, n_genres)
+        self.artists = nn.Linear(EMBEDDING_DIM, n_artists)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def pooled(self, log_mel: Tensor) -> Tensor:
+        """What convolutions find, without the order in time, Tensor[B x n_pooled]."""
+        raise NotImplementedError
+
+    def embed(self, pooled: Tensor) -> Tensor:
+        """The embedding Tensor[B x EMBEDDING_DIM]."""
+        return self.dense(self.dropout(pooled)).relu()
+
+    def forward(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of genres and of artists."""
+        embedding = self.dropout(self.embed(self.pooled(log_mel)))
+        return self.genres(embedding), self.artists(embedding)
+
+    @property
+    def vector(self) -> np.ndarray:
+        """All its numbers, float32 [shape=(n,)]."""
+        return torch.cat([number.detach().flatten() for number in self._numbers()]).numpy()
+
+    def listen(self, vector: np.ndarray) -> None:
+        """Take these numbers, and learn no more."""
+        self.eval().requires_grad_(False)
+        numbers = self._numbers()
+        for number, part in zip(numbers, torch.from_numpy(vector).split([number.numel() for number in numbers]), strict=True):
+            number.copy_(part.view(number.shape))
+
+    def _numbers(self) -> list[Tensor]:
+        return [*self.parameters(), *(buffer for buffer in self.buffers() if buffer.is_floating_point())]
+
+
+class TunedThrough(FeatureNetwork):
+    """Small filters over time and frequency alike; fine-tuning compares what its layers find."""
 
     def __init__(self, n_genres: int, n_artists: int):
         super().__init__()
         self.norm = nn.BatchNorm2d(1)
-        sizes = pairwise((1, *WIDTHS))
         self.convs = nn.ModuleList(
             nn.Conv2d(n_in, n_out, 3, padding=1) if n_in > 1 else nn.Conv2d(1, n_out, 5, stride=2, padding=2)
-            for n_in, n_out in sizes
+            for n_in, n_out in pairwise((1, *WIDTHS))
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in WIDTHS)
-        self.dropout = nn.Dropout(0.4)
-        self.dense = nn.Linear(2 * WIDTHS[-1] * (N_MELS >> len(WIDTHS)), EMBEDDING_DIM)
-        self.genres = nn.Linear(EMBEDDING_DIM, n_genres)
-        self.artists = nn.Linear(EMBEDDING_DIM, n_artists)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._add_heads(2 * WIDTHS[-1] * (N_MELS >> len(WIDTHS)), n_genres, n_artists)
 
     def layers(self, log_mel: Tensor) -> list[Tensor]:
         """Tensor[B x C x T x F] of each convolution, half as many frames and bands each time."""
@@ -66,34 +111,53 @@ class FeatureNetwork(nn.Module):
             found.append(x)
         return found
 
-    def embed(self, last: Tensor) -> Tensor:
-        """The embedding Tensor[B x EMBEDDING_DIM] of the last layer."""
+    def pool(self, last: Tensor) -> Tensor:
+        """Of the last layer."""
         last = last.float()
-        return self.dense(self.dropout(torch.cat([last.amax(2), last.mean(2)], 1).flatten(1))).relu()
+        return torch.cat([last.amax(2), last.mean(2)], 1).flatten(1)
 
-    def forward(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of genres and of artists."""
-        embedding = self.dropout(self.embed(self.layers(log_mel)[-1]))
-        return self.genres(embedding), self.artists(embedding)
+    def pooled(self, log_mel: Tensor) -> Tensor:
+        return self.pool(self.layers(log_mel)[-1])
 
-    @property
-    def vector(self) -> np.ndarray:
-        """All its numbers, float32 [shape=(n,)]."""
-        return torch.cat([number.detach().flatten() for number in self._numbers()]).numpy()
 
-    @classmethod
-    def of_vector(cls, vector: np.ndarray, n_genres: int, n_artists: int, dtype: torch.dtype) -> FeatureNetwork:
-        """One that listens and does not learn, whose convolutions are of `dtype`."""
-        network = cls(n_genres, n_artists)
-        network.eval().requires_grad_(False)
-        numbers = network._numbers()
-        for number, part in zip(numbers, torch.from_numpy(vector).split([number.numel() for number in numbers]), strict=True):
-            number.copy_(part.view(number.shape))
-        network.convs.to(dtype)
-        return network
+class HeldOut(FeatureNetwork):
+    """Filters over time that see all bands at once, of any level; it takes part in no training and is for choosing weights."""
 
-    def _numbers(self) -> list[Tensor]:
-        return [*self.parameters(), *(buffer for buffer in self.buffers() if buffer.is_floating_point())]
+    level_spread = 0.6
+
+    def __init__(self, n_genres: int, n_artists: int):
+        super().__init__()
+        self.norm, self.first = nn.BatchNorm1d(N_MELS), nn.Conv1d(N_MELS, WIDTH, 5, padding=2)
+        self.blocks = nn.ModuleList(_Residual(dilation) for dilation in (1, 2, 4, 8))
+        self._add_heads(3 * WIDTH, n_genres, n_artists)
+
+    def pooled(self, log_mel: Tensor) -> Tensor:
+        return self._pool(self._over_time(log_mel))
+
+    def patches(self, log_mel: Tensor, hop_frames: int) -> Tensor:
+        """Embeddings Tensor[B x n x EMBEDDING_DIM] of patches that begin every `hop_frames` of Tensor[B x T x N_MELS].
+
+        Inside a longer spectrogram they see their surroundings.
+        """
+        return self.embed(self._pool(self._over_time(log_mel).unfold(2, PATCH_FRAMES, hop_frames)).transpose(1, 2))
+
+    def _over_time(self, log_mel: Tensor) -> Tensor:
+        """Tensor[B x WIDTH x T]."""
+        x = self.first(self.norm(log_mel.transpose(1, 2)))
+        for block in self.blocks:
+            x = x + block(x)
+        return x.float()
+
+    @staticmethod
+    def _pool(x: Tensor) -> Tensor:
+        """Tensor[B x WIDTH x ... x T] to Tensor[B x 3*WIDTH x ...]."""
+        return torch.cat([x.amax(-1), x.mean(-1), x.std(-1)], 1)
+
+
+class _Residual(nn.Sequential):
+    def __init__(self, dilation: int):
+        parts = [nn.Conv1d(WIDTH, WIDTH, 5, padding=2 * dilation, dilation=dilation), nn.Conv1d(WIDTH, WIDTH, 1)]
+        super().__init__(*(layer for part in parts for layer in (nn.BatchNorm1d(WIDTH), nn.GELU(), part)))
 
 
 class Examples(NamedTuple):
@@ -119,7 +183,11 @@ def artist_numbers(store: FeatureStore, tracks: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def examples_of(store: FeatureStore, tracks: np.ndarray, levelled: Levelled, codec: Codec) -> Examples:
-    """Of these tracks. Genres are drawn alike, and within them artists by the root of the number of their tracks."""
+    """Of these tracks. Genres are drawn alike, and within them artists by the root of the number of their tracks.
+
+    Raises:
+        ValueError: all tracks are too short.
+    """
     around = codec.config.samples_per_latent  # silence, as whole latents would end before the clip does
     genre_ids = np.array([store.tracks.genres.index(store.tracks.genre_names[track]) for track in tracks])
     artist_ids = artist_numbers(store, tracks)
@@ -133,6 +201,9 @@ def examples_of(store: FeatureStore, tracks: np.ndarray, levelled: Levelled, cod
         originals.append(levelled(clips).half())
         copies.append(levelled(made).half())
         rows += [row] * len(clips)
+    if not rows:
+        duration_s = levelled.n_samples / levelled.rate_hz
+        raise ValueError(f"no track lasts {duration_s:.1f} s, which is what a feature network learns from")
     places = np.array(rows, int)
     groups = np.stack([genre_ids, artist_ids], 1)
     n_tracks = (groups[:, None] == groups).all(2).sum(1)  # of the same artist in the same genre
@@ -142,17 +213,19 @@ def examples_of(store: FeatureStore, tracks: np.ndarray, levelled: Levelled, cod
     return Examples(torch.cat(originals), torch.cat(copies), *numbers)
 
 
-def train_network(given: Examples, n_genres: int, n_artists: int, n_steps: int, seed: int, dtype: torch.dtype) -> FeatureNetwork:
+def train_network(
+    kind: type[Network], given: Examples, n_genres: int, n_artists: int, n_steps: int, seed: int, dtype: torch.dtype
+) -> Network:
     """A network that has learned from these in `n_steps`, with convolutions of `dtype`; the same from the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = FeatureNetwork(n_genres, n_artists)
+        network = kind(n_genres, n_artists)
         optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=n_steps, pct_start=0.15)
         beta = torch.distributions.Beta(MIXUP, MIXUP)
         for _ in trange(n_steps, desc="feature network", unit="step", leave=False, disable=not is_main_process()):
             rows = torch.multinomial(given.shares, BATCH_SIZE, replacement=True)
-            patches = _changed(_patches(given.originals[rows], given.copies[rows]))
+            patches = _changed(_patches(given.originals[rows], given.copies[rows]), kind.level_spread)
             share, order = beta.sample(), torch.randperm(BATCH_SIZE)
             with torch.autocast("cpu", dtype, enabled=dtype is torch.bfloat16):
                 found = network(torch.lerp(patches[order], patches, share))
@@ -168,23 +241,27 @@ def train_network(given: Examples, n_genres: int, n_artists: int, n_steps: int, 
 
 
 def kept_network(
-    args: argparse.Namespace,
+    kind: type[Network],
     store: FeatureStore,
     tracks: np.ndarray,
-    levelled: Levelled,
-    latents: LatentStore,
-    listener: MusiCNNOfLatents,
-) -> FeatureNetwork:
-    """A network that has learned from these tracks in `args.network_steps`, once, and is kept in the cache."""
+    codec: Codec,
+    folder: Path,
+    n_steps: int,
+    seed: int,
+    dtype: torch.dtype,
+) -> Network:
+    """A network that learns from these tracks once, and is kept in `folder`."""
     n_genres, n_artists = len(store.tracks.genres), int(artist_numbers(store, tracks).max()) + 1
 
     def learn() -> np.ndarray:
-        given = examples_of(store, tracks, levelled, listener.codec)
-        return train_network(given, n_genres, n_artists, args.network_steps, args.seed, listener.dtype).vector
+        given = examples_of(store, tracks, Levelled(codec.config.features.sample_rate_hz), codec)
+        return train_network(kind, given, n_genres, n_artists, n_steps, seed, dtype).vector
 
     code = [(Path(__file__).parent / name).read_bytes() for name in ("feature_network.py", "levelled.py")]
-    content = [code_version(*CODE), *code, args.network_steps, args.seed, listener.dtype, *content_keys(store, tracks)]
-    return FeatureNetwork.of_vector(kept(latents.folder, "feature-network", content, learn), n_genres, n_artists, listener.dtype)
+    content = [code_version(*CODE), *code, n_steps, seed, dtype, *content_keys(store, tracks)]
+    network = kind(n_genres, n_artists)
+    network.listen(kept(folder, kind.__name__, content, learn))
+    return network
 
 
 def _patches(originals: Tensor, copies: Tensor) -> Tensor:
@@ -195,9 +272,12 @@ def _patches(originals: Tensor, copies: Tensor) -> Tensor:
     return clips.gather(1, places)
 
 
-def _changed(log_mel: Tensor) -> Tensor:
+def _changed(log_mel: Tensor, level_spread: float) -> Tensor:
     """Slightly faster, higher, louder or otherwise equalised, with parts hidden (Park et al., "SpecAugment", 2019) and noise."""
     n, n_frames, n_bands = log_mel.shape
+    if level_spread:
+        gain = 10.0 ** (level_spread * torch.randn(n, 1, 1))
+        log_mel = ((10.0**log_mel - 1.0) * gain + 1.0).log10()
     scales = 1.0 + WARP * (2.0 * torch.rand(n, 2, 1) - 1.0)
     times = torch.linspace(-1.0, 1.0, n_frames) * scales[:, 0]
     bands = torch.linspace(0.0, 2.0, n_bands) * scales[:, 1] - 1.0  # the lowest stays where it is

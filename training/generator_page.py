@@ -29,11 +29,14 @@ def generator_page(report: dict) -> str:
 
 def _protocol(report: dict) -> str:
     reporting = report["embedding"] == "MTT_vgg"
-    title = "# Generated music, measured" if reporting else "# Steps of a generator, measured to choose among them"
-    used = "takes part in no training and no choice of steps or candidates" if reporting else (
-        "may have taken part in training: these figures choose steps, and are not to be reported"
-    )  # fmt: skip
-    side = "other tracks of the training side" if reporting else "the validation side"
+    title = "# Generated music, measured" if reporting else "# Weights of a generator, measured to choose among them"
+    choosing = "these figures choose weights, and are not to be reported"
+    used = {
+        "MTT_vgg": "takes part in no training and no choice of steps or candidates",
+        "held_out": f"learned from the training side, and no generator from it: {choosing}",
+        "MSD_musicnn": f"may have taken part in training: {choosing}",
+    }[report["embedding"]]
+    side = "the validation side" if report["embedding"] == "MSD_musicnn" else "other tracks of the training side"
     split = report["split"][:1].upper() + report["split"][1:]
     lines = [
         title,

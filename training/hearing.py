@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from genre_gan.features import MUSICNN_SAMPLE_RATE_HZ, MUSICNN_SETTINGS, dct_matrix
 from genre_gan.models.projected import MusiCNNOfLatents
-from training.feature_network import FeatureNetwork
+from training.feature_network import TunedThrough
 from training.levelled import N_PATCHES, Levelled
 
 FILTER_SIZES = ((3, 3), (7, 7), (15, 7), (7, 15), (31, 5), (47, 1))  # (frames, bands)
@@ -40,7 +40,7 @@ class Hearing(nn.Module):
     window: Tensor
     cosines: Tensor
 
-    def __init__(self, listener: MusiCNNOfLatents, levelled: Levelled, network: FeatureNetwork):
+    def __init__(self, listener: MusiCNNOfLatents, levelled: Levelled, network: TunedThrough):
         super().__init__()
         self.listener, self.levelled, self.network = listener, levelled, network
         pitch_classes = torch.from_numpy(chroma(sr=MUSICNN_SAMPLE_RATE_HZ, n_fft=TONE_FFT, tuning=0.0)).float()
@@ -78,7 +78,7 @@ class Hearing(nn.Module):
             regions = layer.float().unflatten(3, (N_NETWORK_REGIONS, -1)).mean(4)  # (B * N_PATCHES, C, T, regions)
             whole = _of_clips(regions).transpose(1, 2).flatten(2, 3)  # (B, C, N_PATCHES * T, regions)
             parts += [part.flatten(1) for part in _moments(whole, 2)]
-        embedding = self.network.embed(layers[-1])
+        embedding = self.network.embed(self.network.pool(layers[-1]))
         return torch.cat(parts, 1), _of_clips(torch.cat([embedding, self.network.genres(embedding)], 1)).mean(1)
 
     def _texture(self, log_mel: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ from genre_gan.spectral import TRUNCATION, SpectralModel
 from training.arguments import TrainingError, add_common_arguments, positive_float, positive_int, run_script, share
 from training.batches import Batch, load_features
 from training.calibration import draw_conditions, truncated
-from training.feature_network import kept_network
+from training.feature_network import N_STEPS, TunedThrough, kept_network
 from training.hearing import Hearing, energy_score
 from training.instances import PAIR, Instances
 from training.levelled import Levelled
@@ -59,7 +59,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     beginning = "what train_cgan.py made, or this script before"
     parser.add_argument("--start-from", type=Path, required=True, metavar="FOLDER", help=beginning)
     parser.add_argument("--learning-rate", type=positive_float, default=4e-4, help="(default: %(default)s)")
-    parser.add_argument("--network-steps", type=positive_int, default=1200, metavar="N",
+    parser.add_argument("--network-steps", type=positive_int, default=N_STEPS, metavar="N",
                         help="of the training of the feature network, which comes first (default: %(default)s)")
     kept = "of --start-from in the mean of its weights and the new ones, which is saved (default: %(default)s)"
     parser.add_argument("--keep", type=share, default=0.0, metavar="SHARE", help=kept)
@@ -126,11 +126,11 @@ def with_instances(generator: SpectralGenerator, source: Instances) -> SpectralG
     What is told of an instance changes its label as it would change from label to label, by ridge regression. The noise of the
     grid shrinks in the games, until a clip repeats with the beat; what is small has small gradients, so it begins larger.
     """
-    if n_clusters := generator.config.n_instances and generator.config.n_clusters:
-        theirs, ours = (labels // n_clusters for labels in (generator.instance_labels, source.labels))
+    if generator.config.n_instances:
+        theirs, ours = (labels // generator.config.n_clusters for labels in (generator.instance_labels, source.labels))
         if not torch.equal(theirs, ours):
             raise TrainingError("--start-from: its instances are of other clips than those of --data")
-        # also the labels: found on another machine, some clusters are others
+        # its labels too: on another machine k-means may find other clusters
         source.vectors, source.labels = generator.instances.clone(), generator.instance_labels.clone()
         source.shares = generator.instance_shares.clone()
         return generator
@@ -178,7 +178,9 @@ def prepare(args: argparse.Namespace) -> tuple[FeatureStore, Split, np.ndarray, 
         raise TrainingError(f"--start-from {args.start_from}: it has the {learned.get('split')}; {given}")
     latents, listener, clusters = listen(args, store, split.train, model.codec, config.n_clusters)
     levelled = Levelled(model.codec.config.features.sample_rate_hz)
-    network = kept_network(args, store, split.train, levelled, latents, listener)
+    steps, dtype = args.network_steps, listener.dtype
+    network = kept_network(TunedThrough, store, split.train, model.codec, latents.folder, steps, args.seed, dtype)
+    network.convs.to(dtype)
     return store, split, clusters, model, Hearing(listener, levelled, network)
 
 
