@@ -163,6 +163,17 @@ def keep(generator: SpectralGenerator, beginning: list[Tensor], weight: float) -
         value.lerp_(before.to(value.device), weight)
 
 
+def draw_seed(args: argparse.Namespace, model: SpectralModel) -> int:
+    """The seed of the feature network and of which instances come when: another one each time that fine-tuning is gone on with.
+
+    `--seed` decides the split and must stay; but a network that is always the same would be pleased in ways that no other hears.
+    """
+    record, n_before = model.training_record or {}, 0
+    while "begun as" in record:
+        record, n_before = record["begun as"] or {}, n_before + 1
+    return args.seed + 1000 * n_before
+
+
 def prepare(args: argparse.Namespace) -> tuple[FeatureStore, Split, np.ndarray, SpectralModel, Hearing]:
     """All that takes long and is kept in the cache, before the processes need each other."""
     model = SpectralModel.load(args.start_from)
@@ -179,7 +190,7 @@ def prepare(args: argparse.Namespace) -> tuple[FeatureStore, Split, np.ndarray, 
     latents, listener, clusters = listen(args, store, split.train, model.codec, config.n_clusters)
     levelled = Levelled(model.codec.config.features.sample_rate_hz)
     steps, dtype = args.network_steps, listener.dtype
-    network = kept_network(TunedThrough, store, split.train, model.codec, latents.folder, steps, args.seed, dtype)
+    network = kept_network(TunedThrough, store, split.train, model.codec, latents.folder, steps, draw_seed(args, model), dtype)
     network.convs.to(dtype)
     return store, split, clusters, model, Hearing(listener, levelled, network)
 
@@ -191,7 +202,7 @@ def train(args: argparse.Namespace) -> None:
     genres = np.array([model.genres.index(store.tracks.genre_names[track]) for track in split.train])
     labels = genres * model.generator.config.n_clusters + clusters[: len(genres)]
     source = Instances(
-        store, split.train, labels, model.generator, hearing.to(trainer.device), trainer.rows_per_step, args.seed
+        store, split.train, labels, model.generator, hearing.to(trainer.device), trainer.rows_per_step, draw_seed(args, model)
     )
     begun_as, model.generator = model.training_record, with_instances(model.generator, source)
     beginning = [value.detach().clone() for value in model.generator.parameters()]
