@@ -79,7 +79,7 @@ def test_weights_are_chosen_by_a_network_that_no_generator_learns_from(arguments
     with pytest.raises(SystemExit, match=r"error: no track lasts 6.0 s, which is what a feature network learns from"):
         evaluate_generator.main(["--embedding", "held_out", *arguments])
     monkeypatch.setattr(evaluate_generator, "N_STEPS", 2)
-    arguments = arguments_for(tmp_path / "longer", tracks_per_genre=8, duration_s=6.2)
+    arguments = arguments_for(tmp_path / "longer", tracks_per_genre=15, duration_s=6.2)
     evaluate_generator.main(["--embedding", "held_out", *arguments])
     page = capsys.readouterr().out
     assert "Embedding: `held_out`, which learned from the training side, and no generator from it" in page
