@@ -4,7 +4,7 @@ One network alone can be pleased in ways that no other hears. This one is of ano
 alike (Simonyan & Zisserman, 2015), and has learned from the generator's training side alone. What it learns from is changed,
 mixed (Zhang et al., "mixup", 2018) and noisy, since the gradients of networks that do not mind such changes point at what people
 perceive (Santurkar et al., "Image synthesis with a single (robust) classifier", 2019), and half of it are copies through the
-codec, so that it does not mind the codec.
+codec, so that it does not mind the codec. Another kind, which learns alike, is kept out of all training, for choosing weights.
 """
 
 from __future__ import annotations
@@ -176,6 +176,11 @@ class Examples(NamedTuple):
     shares: Tensor
 
 
+def genre_numbers(store: FeatureStore, tracks: np.ndarray) -> np.ndarray:
+    """The genres of these tracks, as numbers from 0."""
+    return np.array([store.tracks.genres.index(store.tracks.genre_names[track]) for track in tracks])
+
+
 def artist_numbers(store: FeatureStore, tracks: np.ndarray) -> np.ndarray:
     """The artists of these tracks, numbered from 0; those that share a track are one."""
     return np.unique(artist_groups(store.tracks)[0][tracks], return_inverse=True)[1]
@@ -189,8 +194,7 @@ def examples_of(store: FeatureStore, tracks: np.ndarray, levelled: Levelled, cod
         ValueError: all tracks are too short.
     """
     around = codec.config.samples_per_latent  # silence, as whole latents would end before the clip does
-    genre_ids = np.array([store.tracks.genres.index(store.tracks.genre_names[track]) for track in tracks])
-    artist_ids = artist_numbers(store, tracks)
+    genre_ids, artist_ids = genre_numbers(store, tracks), artist_numbers(store, tracks)
     originals, copies, rows = [], [], []
     progress = tqdm(tracks, desc="copying", unit="track", leave=False, disable=not is_main_process())
     for row, track in enumerate(progress):
@@ -251,14 +255,16 @@ def kept_network(
     dtype: torch.dtype,
 ) -> Network:
     """A network that learns from these tracks once, and is kept in `folder`."""
-    n_genres, n_artists = len(store.tracks.genres), int(artist_numbers(store, tracks).max()) + 1
+    genre_ids, artist_ids = genre_numbers(store, tracks), artist_numbers(store, tracks)
+    n_genres, n_artists = len(store.tracks.genres), int(artist_ids.max()) + 1
 
     def learn() -> np.ndarray:
         given = examples_of(store, tracks, Levelled(codec.config.features.sample_rate_hz), codec)
         return train_network(kind, given, n_genres, n_artists, n_steps, seed, dtype).vector
 
     code = [(Path(__file__).parent / name).read_bytes() for name in ("feature_network.py", "levelled.py")]
-    content = [code_version(*CODE), *code, n_steps, seed, dtype, *content_keys(store, tracks)]
+    learned_from = [genre_ids.tolist(), artist_ids.tolist(), *content_keys(store, tracks)]
+    content = [code_version(*CODE), *code, n_steps, seed, dtype, *learned_from]
     network = kind(n_genres, n_artists)
     network.listen(kept(folder, kind.__name__, content, learn))
     return network
