@@ -18,6 +18,7 @@ from genre_gan.models.musicnn import MusiCNN
 from genre_gan.models.projected import MusiCNNOfLatents, _overlap
 from genre_gan.models.pulse import Pulse
 from genre_gan.pretrained import read_config
+from genre_gan.spectral import SpectralModel
 from tests.conftest import synthesize
 from tests.training_runs import tiny_arguments, write_tiny_data
 from training import feature_network, tune_cgan
@@ -178,6 +179,19 @@ def test_a_tuned_generator_knows_its_instances_and_is_gone_on_with(data, tmp_pat
     assert more.training_record["begun as"]["begun as"] == record["training"]["begun as"]
     with pytest.raises(ValueError, match=r"has been fine-tuned; tune_cgan.py goes on with it"):
         read_beginning(tmp_path / "run" / "model", tuned.config)
+    seeds = {}
+    for name in ("gan", "run", "more"):
+        start = [] if name == "gan" else ["--start-from", tmp_path / name / "model"]
+        args = tune_cgan.parse_args(words(data, tmp_path / "next", *start))
+        seeds[name] = tune_cgan.draw_seed(args, SpectralModel.load(args.start_from))
+    assert seeds == {"gan": 0, "run": 1000, "more": 2000}  # another network and other draws each time
+
+    args = tune_cgan.parse_args(words(data, tmp_path / "next", "--start-from", tmp_path / "run" / "model"))
+    store, split, _, model, hearing = tune_cgan.prepare(args)
+    others = np.array([2 * model.genres.index(store.tracks.genre_names[track]) for track in split.train]) + 1
+    source = Instances(store, split.train, others, model.generator, hearing, 8, 0)
+    assert tune_cgan.with_instances(model.generator, source) is model.generator  # of clusters that are found otherwise
+    assert torch.equal(source.labels, tuned.instance_labels) and torch.equal(source.shares, tuned.instance_shares)
     tuned.instance_labels.fill_(3)
     tuned.save_pretrained(tmp_path / "run" / "model")
     with pytest.raises(SystemExit, match="its instances are of other clips than those of --data"):
