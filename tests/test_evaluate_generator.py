@@ -25,6 +25,7 @@ from genre_gan.evaluation.comparison import Comparison
 from genre_gan.evaluation.embeddings import load_embedder, track_patches
 from genre_gan.features import FeatureConfig
 from genre_gan.generate import GenreGenerator
+from genre_gan.models.codec import Codec
 from tests.conftest import synthesize, write_music_folder
 from tests.test_models import tiny_spectral_model
 from training import evaluate_generator
@@ -155,7 +156,7 @@ def test_clips_become_as_loud_as_others_or_as_fits():
 
 def test_copies_go_through_the_models_own_codec():
     class Halving(torch.nn.Module):
-        config = SimpleNamespace(samples_per_latent=4)
+        config, copied = SimpleNamespace(samples_per_latent=4), Codec.copied
 
         def encode(self, samples):
             return samples[:, ::2]

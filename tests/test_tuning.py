@@ -56,8 +56,9 @@ def words(data: Path, output_dir: Path, *more: object) -> list[str]:
 def test_what_is_heard_does_not_depend_on_the_level_and_has_a_gradient(hearing):
     clips = sounds(hearing, 2)
     heard = hearing(clips)
-    for group, quiet in zip(heard, hearing(0.1 * clips), strict=True):
-        assert group.shape[0] == 2 and (group[0] - group[1]).abs().max() > 0.1 * group.abs().mean()
+    for number, (group, quiet) in enumerate(zip(heard, hearing(0.1 * clips), strict=True)):
+        least = 0.1 if number < 6 else 0.01  # of a network that has not learned, whose values are small
+        assert group.shape[0] == 2 and (group[0] - group[1]).abs().max() > least
         torch.testing.assert_close(group, quiet, rtol=1e-3, atol=1e-3)
     clips.requires_grad_()
     (gradient,) = torch.autograd.grad(sum(group.square().sum() for group in hearing(clips)), clips)

@@ -193,7 +193,6 @@ def examples_of(store: FeatureStore, tracks: np.ndarray, levelled: Levelled, cod
     Raises:
         ValueError: all tracks are too short.
     """
-    around = codec.config.samples_per_latent  # silence, as whole latents would end before the clip does
     genre_ids, artist_ids = genre_numbers(store, tracks), artist_numbers(store, tracks)
     originals, copies, rows = [], [], []
     progress = tqdm(tracks, desc="copying", unit="track", leave=False, disable=not is_main_process())
@@ -201,9 +200,8 @@ def examples_of(store: FeatureStore, tracks: np.ndarray, levelled: Levelled, cod
         clips = levelled.clips(store, int(track))
         if not len(clips):
             continue
-        made = codec.decode(codec.encode(F.pad(clips, (around, 2 * around))))[:, around : around + levelled.n_samples]
         originals.append(levelled(clips).half())
-        copies.append(levelled(made).half())
+        copies.append(levelled(codec.copied(clips)).half())
         rows += [row] * len(clips)
     if not rows:
         duration_s = levelled.n_samples / levelled.rate_hz

@@ -134,6 +134,7 @@ def _clusters_of(
 
 
 def content_keys(store: FeatureStore, tracks: np.ndarray) -> list[str]:
+    """By which the cache knows these tracks."""
     return [store.content_key(int(track)) for track in tracks]
 
 

@@ -97,10 +97,7 @@ def codec_copy(model: Any, sample_rate_hz: int) -> Callable[[Clip], Clip] | None
     @torch.inference_mode()
     def copy(clip: Clip) -> Clip:
         samples = librosa.resample(clip.samples, orig_sr=clip.sample_rate_hz, target_sr=sample_rate_hz)
-        around = model.codec.config.samples_per_latent  # silence, as whole latents would end before the clip does
-        padded = torch.from_numpy(np.pad(samples, (around, 2 * around)))
-        made = model.codec.decode(model.codec.encode(padded[None]))[0].numpy()
-        return Clip(made[around : around + len(samples)], sample_rate_hz)
+        return Clip(model.codec.copied(torch.from_numpy(samples)[None])[0].numpy(), sample_rate_hz)
 
     return copy
 

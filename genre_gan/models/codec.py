@@ -125,6 +125,12 @@ class Codec(PretrainedModel):
         other._hear_by(mel_filters(self.config.features, 2 ** (semitones / 12)).to(self.mean.device))
         return other
 
+    def copied(self, samples: Tensor) -> Tensor:
+        """What is left of samples Tensor[B x n] on the way through latents, of the same length."""
+        around = self.config.samples_per_latent  # silence, as whole latents would end before the sound does
+        made = self.decode(self.encode(F.pad(samples, (around, 2 * around))))
+        return made[:, around : around + samples.shape[1]]
+
     @torch.no_grad()
     def fit(self, log_mel: Tensor) -> None:
         """Set mean and scale of each coefficient in each row from normalised log-mel Tensor[B x N x F]."""
