@@ -50,6 +50,7 @@ from training.trainer import Task, Trainer
 EMA_DECAY = 0.98
 LABELS_RATE = 5.0  # times as fast as all else learns what stands for labels and instances, of which few are in a batch
 RIDGE = 150.0  # of the first guess at what an instance means
+HALF_BAR_SIZE = 0.5  # at least, of the noise of half bars, beside about 1 of the beat
 NOISE_SIZE = 0.8  # at least, of the noise of the coarsest level beside what the beat adds; half as much at each finer one
 
 
@@ -153,6 +154,15 @@ def with_instances(generator: SpectralGenerator, source: Instances) -> SpectralG
 
 
 @torch.no_grad()
+def vary_half_bars(generator: SpectralGenerator) -> None:
+    """Give the noise of half bars at least `HALF_BAR_SIZE`: where it is small, its gradients are, and a clip says the same again."""
+    for level in generator.levels:
+        noise = cast(EqualLinear, level.half_bar)
+        size = noise.scale * noise.weight.square().sum(1).mean().sqrt()
+        noise.weight.mul_((HALF_BAR_SIZE / size).clamp_min(1.0))
+
+
+@torch.no_grad()
 def keep(generator: SpectralGenerator, beginning: list[Tensor], weight: float) -> None:
     """Take the mean of the generator's weights and those of its beginning, which have this weight.
 
@@ -205,6 +215,7 @@ def train(args: argparse.Namespace) -> None:
         store, split.train, labels, model.generator, hearing.to(trainer.device), trainer.rows_per_step, draw_seed(args, model)
     )
     begun_as, model.generator = model.training_record, with_instances(model.generator, source)
+    vary_half_bars(model.generator)
     beginning = [value.detach().clone() for value in model.generator.parameters()]
     task = TuningTask(trainer, model, hearing, source)
     trainer.fit(task)
