@@ -25,7 +25,7 @@ from training import feature_network, tune_cgan
 from training.batches import Batch
 from training.feature_network import HeldOut, TunedThrough, examples_of, train_network
 from training.hearing import Hearing, _clarity, _form, _tonality, energy_score
-from training.instances import PAIR, Instances
+from training.instances import PAIR, Instances, _shares, typicality
 from training.levelled import Levelled
 from training.spectral_fit import read_beginning
 from training.trainer import Trainer
@@ -128,14 +128,13 @@ def test_the_energy_score_is_best_where_clips_are_spread_as_music_is(spread):
     assert best < score or (spread == 1.0 and best == pytest.approx(score, abs=0.02))
 
 
-def test_pairs_of_instances_are_drawn_as_labels_and_tracks_are(data, hearing, tmp_path):
+def test_pairs_of_instances_are_drawn_as_often_as_they_should(data, hearing, tmp_path):
     args = tune_cgan.parse_args(words(data, tmp_path / "run"))
     store, _, _, model, _ = tune_cgan.prepare(args)
-    model.generator.cluster_shares.copy_(torch.tensor([[0.75, 0.25], [1.0, 0.0]]))
     tracks, labels = np.arange(6), np.array([0, 0, 1, 2, 2, 2])
     source = Instances(store, tracks, labels, model.generator, hearing, 8, 0)
     assert len(source.labels) == 6 and source.targets.shape == (6, sum(source.sizes))
-    torch.testing.assert_close(source.shares, torch.tensor([0.375 / 2, 0.375 / 2, 0.125, 1 / 6, 1 / 6, 1 / 6]))
+    torch.testing.assert_close(source.shares, torch.full((6,), 1 / 6))  # of too few artists to tell which are typical
     for label in range(3):
         assert source.vectors[source.labels == label].mean(0).abs().max() < 1e-5
     picks = source.choose(0)
@@ -157,6 +156,27 @@ def test_pairs_of_instances_are_drawn_as_labels_and_tracks_are(data, hearing, tm
     plain = model.generator(noise, *conditions)
     torch.testing.assert_close(told(noise, *conditions, instances=torch.zeros(1, 64)), plain, atol=1e-4, rtol=0.0)  # at the mean
     assert (told(noise, *conditions, instances=source.vectors[:1]) - plain).abs().max() > 1e-4
+
+    source.shares = torch.tensor([0.1, 0.2, 0.2, 0.1, 0.1, 0.3])
+    tune_cgan.share_as(told, source)
+    torch.testing.assert_close(told.cluster_shares, torch.tensor([[0.6, 0.4], [1.0, 0.0]]))
+    drawn = told.draw_instances(torch.eye(4)[:1].expand(900, -1), torch.rand(900, 2), torch.zeros(()))
+    nearest = torch.cdist(drawn, source.vectors).argmin(1)
+    assert (nearest == 1).float().mean() == pytest.approx(2 / 3, abs=0.08)
+
+
+def test_clips_that_others_would_take_for_another_genre_are_drawn_less_often():
+    rng = np.random.default_rng(0)
+    genres, artists = np.repeat([0, 2], 40), np.arange(80) // 4
+    embeddings = rng.normal(0.0, 1.0, (80, 8)) + 4.0 * (genres == 2)[:, None]
+    embeddings[:4] += 4.0  # one artist's music sounds like the other genre's
+    typical = typicality(embeddings, genres, artists)
+    assert typical[:4].max() < 0.5 < typical[4:].min() and typical.max() <= 1.0
+    assert (typicality(embeddings, genres, artists // 2 * 2) > 0.02).all()
+    few = np.where(genres == 0, artists, 99)
+    assert (typicality(embeddings, genres, few) == 1.0).all() and (typicality(embeddings[:40], genres[:40], artists) == 1.0).all()
+    shares = _shares(np.array([0, 0, 1, 2]), np.array([0, 0, 0, 2]), np.array([1.0, 0.5, 0.25, 0.1]))
+    torch.testing.assert_close(shares, torch.tensor([0.25, 0.125, 0.125, 0.5]))
 
 
 def test_a_tuned_generator_knows_its_instances_and_is_gone_on_with(data, tmp_path):
@@ -192,7 +212,7 @@ def test_a_tuned_generator_knows_its_instances_and_is_gone_on_with(data, tmp_pat
     others = np.array([2 * model.genres.index(store.tracks.genre_names[track]) for track in split.train]) + 1
     source = Instances(store, split.train, others, model.generator, hearing, 8, 0)
     assert tune_cgan.with_instances(model.generator, source) is model.generator  # of clusters that are found otherwise
-    assert torch.equal(source.labels, tuned.instance_labels) and torch.equal(source.shares, tuned.instance_shares)
+    assert torch.equal(source.labels, tuned.instance_labels)
     tuned.instance_labels.fill_(3)
     tuned.save_pretrained(tmp_path / "run" / "model")
     with pytest.raises(SystemExit, match="its instances are of other clips than those of --data"):

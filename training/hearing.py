@@ -30,6 +30,7 @@ N_NETWORK_REGIONS = 3  # of bands, in what the network's layers find
 TONE_FFT, TONE_HOP, CHORD_FRAMES = 4096, 1024, 8  # samples at MusiCNN's rate; frames in half a second
 PHRASE_CHORDS = 4  # half seconds in a phrase
 OCTAVES = tuple(2**k for k in range(4, 12))  # bins between which an octave lies, from 62.5 Hz up to 8 kHz
+EMBEDDING = 1  # the place of MusiCNN's among what `Hearing` gives
 MOVES = (1, 4, 8, 16)  # frames from chroma to chroma
 
 

@@ -9,16 +9,19 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from genre_gan.data.cache import FeatureStore
+from genre_gan.data.splits import artist_groups
 from genre_gan.models.generator import SpectralGenerator
 from training.batches import Rows
-from training.hearing import Hearing
+from training.hearing import EMBEDDING, Hearing
 from training.launch import is_main_process
 
 PAIR = 2  # rows of one instance, which stand side by side
+N_FOLDS, STRENGTH = 5, 0.003  # in which others say how typical a clip is; of what they learn, less is smoother
+LEAST_TYPICAL = 0.02
 
 
 class Instances:
-    """Rows in pairs, each pair of one real clip, drawn as the generator draws labels, tracks of a label alike often.
+    """Rows in pairs, each pair of one real clip. Genres are drawn alike, and within them tracks by how typical they are.
 
     `features` are what is heard in the clip, all groups joined and standardised; `genre_ids` the labels; `conditions` what the
     generator is told.
@@ -64,7 +67,9 @@ class Instances:
         spreads = [part + 0.1 * part.mean() for part in values.std(0).split(self.sizes)]
         self.mean, self.deviation = values.mean(0), torch.cat(spreads)
         self.targets = (values - self.mean) / self.deviation
-        self.shares = _shares(torch.tensor(places), self.labels, generator)
+        genres, artists = self.labels.numpy() // config.n_clusters, artist_groups(store.tracks)[0][tracks[places]]
+        typical = typicality(torch.cat([groups[EMBEDDING] for groups in heard]).numpy(), genres, artists)
+        self.shares = _shares(np.array(places), genres, typical**0.5)
         alike = [group / group.shape[1] ** 0.5 for group in self.targets.split(self.sizes, 1)]
         points = _principal(torch.cat(alike, 1), config.instance_dim)
         weighted = _shares_within(self.shares, self.labels, config.n_labels)[:, None] * points
@@ -91,17 +96,33 @@ def _principal(points: Tensor, n: int) -> Tensor:
     return F.pad(scores, (0, n - scores.shape[1]))
 
 
-def _shares(places: Tensor, labels: Tensor, generator: SpectralGenerator) -> Tensor:
-    """How often each clip is drawn: labels as the generator draws them, genres alike, tracks of a label and their clips alike."""
-    config = generator.config
-    of_label = torch.full((config.n_labels,), 1.0 / config.n_labels)
-    if config.n_clusters > 1:
-        of_label = generator.cluster_shares.cpu().flatten() / len(config.genres)
-    of_track = 1.0 / torch.bincount(places)[places].float()
-    shares = of_label[labels] * _shares_within(of_track, labels, config.n_labels)
-    return shares / shares.sum()
+def typicality(embeddings: np.ndarray, genres: np.ndarray, artists: np.ndarray) -> np.ndarray:
+    """How surely clips are heard as their genre by a linear probe that learned from other artists [shape=(n,)].
+
+    From MusiCNN's embeddings [shape=(n, D)], genres and artists (n,); alike where there are too few artists. Labels are of
+    artists or albums, and part of what carries one sounds like another genre (Northcutt et al., "Confident learning", 2021).
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    names = np.unique(genres)
+    if len(names) < 2 or min(len(np.unique(artists[genres == name])) for name in names) < N_FOLDS:
+        return np.ones(len(genres), np.float32)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=1000, class_weight="balanced"))
+    folds = StratifiedGroupKFold(N_FOLDS)
+    found = cross_val_predict(probe, embeddings, genres, groups=artists, cv=folds, method="predict_proba")
+    return found[np.arange(len(genres)), np.searchsorted(names, genres)].clip(LEAST_TYPICAL).astype(np.float32)
+
+
+def _shares(places: np.ndarray, genres: np.ndarray, weights: np.ndarray) -> Tensor:
+    """How often each clip is drawn: genres alike, tracks of a genre and their clips by these weights (n,); they sum to 1."""
+    of_clip = torch.from_numpy(weights / np.bincount(places)[places]).float()
+    _, numbers = np.unique(genres, return_inverse=True)
+    return _shares_within(of_clip, torch.from_numpy(numbers), numbers.max() + 1) / (numbers.max() + 1)
 
 
 def _shares_within(weights: Tensor, labels: Tensor, n_labels: int) -> Tensor:
-    """Weights (n,) that sum to 1 over the clips of each label."""
+    """Weights (n,) that sum to 1 over the clips of each label or genre."""
     return weights / torch.zeros(n_labels).index_add(0, labels, weights).clamp_min(1e-12)[labels]

@@ -133,13 +133,11 @@ def with_instances(generator: SpectralGenerator, source: Instances) -> SpectralG
             raise TrainingError("--start-from: its instances are of other clips than those of --data")
         # its labels too: on another machine k-means may find other clusters
         source.vectors, source.labels = generator.instances.clone(), generator.instance_labels.clone()
-        source.shares = generator.instance_shares.clone()
         return generator
     told = SpectralGenerator(replace(generator.config, n_instances=len(source.vectors)))
     told.load_state_dict(told.state_dict() | generator.state_dict())
     told.instances.copy_(source.vectors)
     told.instance_labels.copy_(source.labels)
-    told.instance_shares.copy_(source.shares)
     known = source.labels.unique()
     embeddings = generator.genre_embedding.weight.detach()
     points, values = (part - part.mean(0) for part in (source.label_means[known], embeddings[known]))
@@ -153,9 +151,18 @@ def with_instances(generator: SpectralGenerator, source: Instances) -> SpectralG
     return told
 
 
+def share_as(generator: SpectralGenerator, source: Instances) -> None:
+    """Let the generator draw its instances, and so the clusters of a genre, as often as training does."""
+    config = generator.config
+    generator.instance_shares.copy_(source.shares)
+    if config.n_clusters > 1:
+        of_labels = torch.zeros(config.n_labels).index_add(0, source.labels, source.shares).view(-1, config.n_clusters)
+        generator.cluster_shares.copy_(of_labels / of_labels.sum(1, keepdim=True))
+
+
 @torch.no_grad()
 def vary_half_bars(generator: SpectralGenerator) -> None:
-    """Give the noise of half bars at least `HALF_BAR_SIZE`: where it is small, its gradients are, and a clip says the same again."""
+    """Give the noise of half bars at least `HALF_BAR_SIZE`: where it is small, its gradients are too, and a clip repeats."""
     for level in generator.levels:
         noise = cast(EqualLinear, level.half_bar)
         size = noise.scale * noise.weight.square().sum(1).mean().sqrt()
@@ -215,6 +222,7 @@ def train(args: argparse.Namespace) -> None:
         store, split.train, labels, model.generator, hearing.to(trainer.device), trainer.rows_per_step, draw_seed(args, model)
     )
     begun_as, model.generator = model.training_record, with_instances(model.generator, source)
+    share_as(model.generator, source)
     vary_half_bars(model.generator)
     beginning = [value.detach().clone() for value in model.generator.parameters()]
     task = TuningTask(trainer, model, hearing, source)
