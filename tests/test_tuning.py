@@ -238,8 +238,9 @@ def test_a_step_of_tuning_touches_no_other_device_than_its_own(data, tmp_path):
     model.generator = tune_cgan.with_instances(model.generator, source)
     task = tune_cgan.TuningTask(Trainer(args, "test", store, clusters), model, hearing, source)
     batch = next(task.loader.batches(0))
-    for network in (task.generator, task.average, task.hearing):
+    for network in (task.generator, task.average, task.hearing, task.discriminator):
         network.to("meta")
-    task.mean, task.deviation = task.mean.to("meta"), task.deviation.to("meta")
+    for name in ("mean", "deviation", "copies", "copied_labels", "copied_shares"):
+        setattr(task, name, getattr(task, name).to("meta"))
     values = task.train_step(Batch(*[tensor.to("meta") for tensor in batch]), 0)
     assert values and all(value.device.type == "meta" for value in values.values())

@@ -88,10 +88,10 @@ class FeatureNetwork(nn.Module):
         return [*self.parameters(), *(buffer for buffer in self.buffers() if buffer.is_floating_point())]
 
 
-class TunedThrough(FeatureNetwork):
-    """Small filters over time and frequency alike; fine-tuning compares what its layers find."""
+class SmallFilters(nn.Module):
+    """Convolutions over time and frequency alike."""
 
-    def __init__(self, n_genres: int, n_artists: int):
+    def __init__(self) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(1)
         self.convs = nn.ModuleList(
@@ -99,9 +99,8 @@ class TunedThrough(FeatureNetwork):
             for n_in, n_out in pairwise((1, *WIDTHS))
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in WIDTHS)
-        self._add_heads(2 * WIDTHS[-1] * (N_MELS >> len(WIDTHS)), n_genres, n_artists)
 
-    def layers(self, log_mel: Tensor) -> list[Tensor]:
+    def forward(self, log_mel: Tensor) -> list[Tensor]:
         """Tensor[B x C x T x F] of each convolution, half as many frames and bands each time."""
         x, found = self.norm(log_mel[:, None]).contiguous(memory_format=torch.channels_last), []
         for number, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
@@ -111,13 +110,26 @@ class TunedThrough(FeatureNetwork):
             found.append(x)
         return found
 
+
+class TunedThrough(FeatureNetwork):
+    """Small filters; fine-tuning compares what its layers find."""
+
+    def __init__(self, n_genres: int, n_artists: int):
+        super().__init__()
+        self.filters = SmallFilters()
+        self._add_heads(2 * WIDTHS[-1] * (N_MELS >> len(WIDTHS)), n_genres, n_artists)
+
+    def layers(self, log_mel: Tensor) -> list[Tensor]:
+        """What each convolution finds; see `SmallFilters`."""
+        return self.filters(log_mel)
+
     def pool(self, last: Tensor) -> Tensor:
         """Of the last layer."""
         last = last.float()
         return torch.cat([last.amax(2), last.mean(2)], 1).flatten(1)
 
     def pooled(self, log_mel: Tensor) -> Tensor:
-        return self.pool(self.layers(log_mel)[-1])
+        return self.pool(self.filters(log_mel)[-1])
 
 
 class HeldOut(FeatureNetwork):

@@ -32,6 +32,7 @@ class Instances:
         vectors: what the generator is told of each clip, as far as it is from the mean of its label, Tensor[n x instance_dim].
         labels, shares: of each clip (n,); the shares sum to 1.
         label_means: what was taken away, Tensor[n_labels x instance_dim].
+        copies: log-mel of each clip's copy through the codec, Tensor[n x T x F], float16.
     """
 
     def __init__(
@@ -47,13 +48,16 @@ class Instances:
         """`track_labels` are those of `tracks`, which are of `store`."""
         self.n_rows, self.seed, config = n_rows, seed, generator.config
         heard: list[list[Tensor]] = []
+        copies: list[Tensor] = []
         places, labels = [], []
         for place, track in enumerate(tqdm(tracks, desc="listening", unit="track", leave=False, disable=not is_main_process())):
             clips = hearing.levelled.clips(store, int(track))
             if not len(clips):
                 continue
             with torch.no_grad():
-                heard.append([group.float().cpu() for group in hearing(clips.to(hearing.window.device))])
+                clips = clips.to(hearing.window.device)
+                heard.append([group.float().cpu() for group in hearing(clips)])
+                copies.append(hearing.levelled(hearing.listener.codec.copied(clips)).half().cpu())
             places += [place] * len(clips)
             labels += [int(track_labels[place])] * len(clips)
         lacking = set(range(len(config.genres))) - {label // config.n_clusters for label in labels}
@@ -61,7 +65,7 @@ class Instances:
             seconds = hearing.levelled.n_samples / hearing.levelled.rate_hz
             names = ", ".join(config.genres[i] for i in sorted(lacking))
             raise ValueError(f"no track of {names} lasts {seconds:.1f} s, which is what fine-tuning listens to")
-        self.labels = torch.tensor(labels)
+        self.labels, self.copies = torch.tensor(labels), torch.cat(copies)
         self.sizes = [group.shape[1] for group in heard[0]]
         values = torch.cat([torch.cat(groups, 1) for groups in heard])
         spreads = [part + 0.1 * part.mean() for part in values.std(0).split(self.sizes)]

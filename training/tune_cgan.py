@@ -7,7 +7,8 @@
 A GAN of few tracks makes clips of a genre that differ less than real ones do. So the generator is now told of a real clip of the
 training side, an instance, by a few numbers of what is heard in it, and learns by the energy score to make clips that are spread
 around that. It learns through the sound itself: latents become sound, and that is heard, by MusiCNN, by a small network that
-learned from the training side, and by measures without a network. The split must be the one that the generator was trained with.
+learned from the training side, and by measures without a network. And by a discriminator, which goes on learning to hear what
+all these do not. The split must be the one that the generator was trained with.
 
 `--keep` can be chosen afterwards: a finished run, given again with `--resume` and another share, only saves its model anew.
 """
@@ -38,17 +39,22 @@ from genre_gan.spectral import TRUNCATION, SpectralModel
 from training.arguments import TrainingError, add_common_arguments, positive_float, positive_int, run_script, share
 from training.batches import Batch, load_features
 from training.calibration import draw_conditions, truncated
-from training.feature_network import N_STEPS, TunedThrough, kept_network
+from training.feature_network import N_STEPS, NOISE, TunedThrough, kept_network
+from training.gan import frozen, gradient_penalty
 from training.hearing import Hearing, energy_score
 from training.instances import PAIR, Instances
-from training.levelled import Levelled
+from training.levelled import N_PATCHES, Levelled
 from training.previews import write_previews
+from training.sound_discriminator import SoundDiscriminator
 from training.spectral_fit import listen
 from training.spectral_task import DEPTH_WEIGHT, FALLING_SHARE, floored
 from training.trainer import Task, Trainer
 
 EMA_DECAY = 0.98
 LABELS_RATE = 5.0  # times as fast as all else learns what stands for labels and instances, of which few are in a batch
+DISCRIMINATOR_RATE = 2.5  # times as fast as the generator learns the discriminator
+ADVERSARIAL_WEIGHT = 3.0  # at which both parts of the loss have gradients of one size when the discriminator is sure
+PENALTY, PENALTY_EVERY = 0.2, 8
 RIDGE = 150.0  # of the first guess at what an instance means
 HALF_BAR_SIZE = 0.5  # at least, of the noise of half bars, beside about 1 of the beat
 NOISE_SIZE = 0.8  # at least, of the noise of the coarsest level beside what the beat adds; half as much at each finer one
@@ -68,7 +74,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 class TuningTask(Task):
-    """The energy score between what is heard in pairs of clips and in the instance that both of a pair were told of."""
+    """The energy score between what is heard in pairs of clips and in the instance that both of a pair were told of, and a game.
+
+    The discriminator sees clips as fine-tuning hears them, and copies of real ones through the codec.
+    """
 
     def __init__(self, trainer: Trainer, model: SpectralModel, hearing: Hearing, source: Instances):
         self.trainer, self.source, self.hearing = trainer, source, hearing.to(trainer.device)
@@ -78,7 +87,12 @@ class TuningTask(Task):
         self.trained = SpectralModel(cast(SpectralGenerator, self.average.module), self.codec)
         rate = trainer.args.learning_rate
         optimizer = torch.optim.Adam(_groups(model.generator, rate), rate, betas=(0.9, 0.99), fused=True)
-        self.generator, self.optimizer = trainer.prepare(model.generator, optimizer)
+        discriminator = SoundDiscriminator(hearing.network, len(self.config.genres)).to(trainer.device)
+        of_discriminator = torch.optim.Adam(discriminator.parameters(), DISCRIMINATOR_RATE * rate, betas=(0.0, 0.99), fused=True)
+        prepared = trainer.prepare(model.generator, discriminator, optimizer, of_discriminator)
+        self.generator, self.discriminator, self.optimizer, self.optimizer_d = prepared
+        self.copies, self.copied_labels = source.copies.to(trainer.device), source.labels.to(trainer.device)
+        self.copied_shares = source.shares.cumsum(0).to(trainer.device)
         stride = self.config.stride
         self.n_frames = stride * math.ceil((hearing.levelled.n_samples / self.codec.config.samples_per_latent + 1) / stride)
         self.loader = trainer.loader(source)
@@ -88,16 +102,39 @@ class TuningTask(Task):
 
     def train_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         latents = self._generate(batch)
-        heard = torch.cat(self.hearing(self.codec.decode_with_gradient(latents)[:, : self.hearing.levelled.n_samples]), 1)
+        samples = self.codec.decode_with_gradient(latents)[:, : self.hearing.levelled.n_samples]
+        heard = torch.cat(self.hearing(samples), 1)
         pairs = ((heard - self.mean) / self.deviation).split(self.source.sizes, 1)
         score = energy_score(pairs, batch.features[::PAIR, 0].split(self.source.sizes, 1))
         depth = floored(self.codec, latents)[1]
-        self.trainer.accelerator.backward(score + DEPTH_WEIGHT * depth)
+        fake, genre_ids = _patches(self.hearing.levelled(samples)), self._genres(batch.genre_ids).repeat_interleave(N_PATCHES)
+        values = self._train_discriminator(batch, fake.detach(), genre_ids, step % PENALTY_EVERY == 0)
+        discriminator = self.trainer.unwrap(self.discriminator)
+        with frozen(discriminator), self.trainer.accelerator.autocast():
+            on_fake = discriminator(_noisy(fake, batch, 6), genre_ids).float().mean()
+            self.trainer.accelerator.backward(score + DEPTH_WEIGHT * depth - ADVERSARIAL_WEIGHT * on_fake)
         if self.trainer.accelerator.sync_gradients:
             self.trainer.accelerator.clip_grad_norm_(self.generator.parameters(), 10.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return {"energy score": score, "below floor": depth}
+        return {"energy score": score, "below floor": depth} | values
+
+    def _train_discriminator(self, batch: Batch, fake: Tensor, genre_ids: Tensor, penalize: bool) -> dict[str, Tensor]:
+        places = torch.searchsorted(self.copied_shares, batch.rand(draw=4)).clamp_max(len(self.copied_shares) - 1)
+        real = _noisy(_patches(self.copies[places].float()), batch, 5).requires_grad_(penalize)
+        on_real = self.discriminator(real, self._genres(self.copied_labels[places]).repeat_interleave(N_PATCHES)).float()
+        on_fake = self.discriminator(_noisy(fake, batch, 7), genre_ids).float()
+        loss = F.relu(1.0 - on_real).mean() + F.relu(1.0 + on_fake).mean()
+        if penalize:
+            penalty = gradient_penalty(self.trainer.accelerator, on_real.mean(1), real)
+            loss = loss + 0.5 * PENALTY * PENALTY_EVERY * penalty
+        self.trainer.accelerator.backward(loss)
+        self.optimizer_d.step()
+        self.optimizer_d.zero_grad()
+        return {"logit real": on_real.mean(), "logit fake": on_fake.mean()}
+
+    def _genres(self, label_ids: Tensor) -> Tensor:
+        return label_ids // self.config.n_clusters
 
     def _generate(self, batch: Batch) -> Tensor:
         """Latents as the pipeline makes them, of the batch's labels and instances, with a tempo and a key of the label's."""
@@ -112,6 +149,16 @@ class TuningTask(Task):
     def preview(self, folder: Path) -> None:
         """A clip and a spectrogram for each genre."""
         write_previews(GenreGenerator(self.trained), folder, 6.0)
+
+
+def _patches(log_mel: Tensor) -> Tensor:
+    """Those of each clip, Tensor[B*N_PATCHES x PATCH_FRAMES x F], one after the other."""
+    return log_mel.unflatten(1, (N_PATCHES, -1)).flatten(0, 1)
+
+
+def _noisy(patches: Tensor, batch: Batch, draw: int) -> Tensor:
+    """With noise, since a discriminator that does not mind it leads to what people hear."""
+    return patches + NOISE * batch.randn(N_PATCHES, *patches.shape[1:], draw=draw).flatten(0, 1)
 
 
 def _groups(generator: SpectralGenerator, learning_rate: float) -> list[dict]:
@@ -208,7 +255,7 @@ def prepare(args: argparse.Namespace) -> tuple[FeatureStore, Split, np.ndarray, 
     levelled = Levelled(model.codec.config.features.sample_rate_hz)
     steps, dtype = args.network_steps, listener.dtype
     network = kept_network(TunedThrough, store, split.train, model.codec, latents.folder, steps, draw_seed(args, model), dtype)
-    network.convs.to(dtype)
+    network.filters.convs.to(dtype)
     return store, split, clusters, model, Hearing(listener, levelled, network)
 
 
