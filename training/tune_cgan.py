@@ -53,7 +53,7 @@ from training.trainer import Task, Trainer
 EMA_DECAY = 0.98
 LABELS_RATE = 5.0  # times as fast as all else learns what stands for labels and instances, of which few are in a batch
 DISCRIMINATOR_RATE = 2.5  # times as fast as the generator learns the discriminator
-ADVERSARIAL_WEIGHT = 3.0  # at which both parts of the loss have gradients of one size when the discriminator is sure
+ADVERSARIAL_WEIGHT = 1.0  # its gradient is then a third to a half of the score's, once the discriminator is sure
 PENALTY, PENALTY_EVERY = 0.2, 8
 RIDGE = 150.0  # of the first guess at what an instance means
 HALF_BAR_SIZE = 0.5  # at least, of the noise of half bars, beside about 1 of the beat
