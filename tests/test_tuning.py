@@ -27,6 +27,7 @@ from training.feature_network import HeldOut, TunedThrough, examples_of, train_n
 from training.hearing import Hearing, _clarity, _form, _tonality, energy_score
 from training.instances import PAIR, Instances, _shares, typicality
 from training.levelled import Levelled
+from training.sound_discriminator import SoundDiscriminator
 from training.spectral_fit import read_beginning
 from training.trainer import Trainer
 
@@ -118,6 +119,24 @@ def test_a_phrase_that_comes_back_is_heard():
     assert new[5] < 0.5
 
 
+def test_the_discriminator_begins_as_the_network_and_learns_what_that_does_not(hearing):
+    patches, genre_ids = torch.rand(8, 187, 96, generator=torch.Generator().manual_seed(0)), torch.arange(8) // 2 % 2
+    patches[::2, :, 48:] += 1.0  # in what is real
+    before = [layer.clone() for layer in hearing.network.layers(patches)]
+    discriminator = SoundDiscriminator(hearing.network, 2)
+    torch.testing.assert_close(discriminator.filters(patches)[-1], before[-1])
+    logits = discriminator(patches, genre_ids)
+    assert logits.shape == (8, 15) and (logits == discriminator.score.bias).all()  # nothing is surer than something else
+    signs = 1.0 - 2.0 * (torch.arange(8) % 2)
+    optimizer = torch.optim.Adam(discriminator.parameters(), 1e-3)
+    for _ in range(20):
+        torch.relu(1.0 - signs * discriminator(patches, genre_ids).mean(1)).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert (signs * discriminator(patches, genre_ids).mean(1)).min() > 0.0
+    assert all(torch.equal(*pair) for pair in zip(before, hearing.network.layers(patches), strict=True))
+
+
 @pytest.mark.parametrize("spread", [0.2, 1.0, 3.0])
 def test_the_energy_score_is_best_where_clips_are_spread_as_music_is(spread):
     generator = torch.Generator().manual_seed(0)
@@ -156,6 +175,11 @@ def test_pairs_of_instances_are_drawn_as_often_as_they_should(data, hearing, tmp
     plain = model.generator(noise, *conditions)
     torch.testing.assert_close(told(noise, *conditions, instances=torch.zeros(1, 64)), plain, atol=1e-4, rtol=0.0)  # at the mean
     assert (told(noise, *conditions, instances=source.vectors[:1]) - plain).abs().max() > 1e-4
+
+    told.levels[1].half_bar.weight.data.mul_(10.0)
+    tune_cgan.vary_half_bars(told)
+    sizes = [(level.half_bar.scale * level.half_bar.weight).detach().square().sum(1).mean().sqrt() for level in told.levels]
+    assert sizes[0] == pytest.approx(tune_cgan.HALF_BAR_SIZE) and sizes[1] > 2.0  # which was larger already
 
     source.shares = torch.tensor([0.1, 0.2, 0.2, 0.1, 0.1, 0.3])
     tune_cgan.share_as(told, source)
