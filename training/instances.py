@@ -73,7 +73,7 @@ class Instances:
         self.targets = (values - self.mean) / self.deviation
         genres, artists = self.labels.numpy() // config.n_clusters, artist_groups(store.tracks)[0][tracks[places]]
         typical = typicality(torch.cat([groups[EMBEDDING] for groups in heard]).numpy(), genres, artists)
-        self.shares = _shares(np.array(places), genres, typical**0.5)
+        self.shares = _shares(np.array(places), genres, typical**0.5)  # the root, as clips of a genre should still differ
         alike = [group / group.shape[1] ** 0.5 for group in self.targets.split(self.sizes, 1)]
         points = _principal(torch.cat(alike, 1), config.instance_dim)
         weighted = _shares_within(self.shares, self.labels, config.n_labels)[:, None] * points
