@@ -151,7 +151,7 @@ def test_pairs_of_instances_are_drawn_as_often_as_they_should(data, hearing, tmp
     args = tune_cgan.parse_args(words(data, tmp_path / "run"))
     store, _, _, model, _ = tune_cgan.prepare(args)
     tracks, labels = np.arange(6), np.array([0, 0, 1, 2, 2, 2])
-    source = Instances(store, tracks, labels, model.generator, hearing, 8, 0)
+    source = Instances(store, tracks, labels, model.generator.config, hearing, 8, 0)
     assert len(source.labels) == 6 and source.targets.shape == (6, sum(source.sizes))
     torch.testing.assert_close(source.shares, torch.full((6,), 1 / 6))  # of too few artists to tell which are typical
     for label in range(3):
@@ -234,7 +234,7 @@ def test_a_tuned_generator_knows_its_instances_and_is_gone_on_with(data, tmp_pat
     args = tune_cgan.parse_args(words(data, tmp_path / "next", "--start-from", tmp_path / "run" / "model"))
     store, split, _, model, hearing = tune_cgan.prepare(args)
     others = np.array([2 * model.genres.index(store.tracks.genre_names[track]) for track in split.train]) + 1
-    source = Instances(store, split.train, others, model.generator, hearing, 8, 0)
+    source = Instances(store, split.train, others, model.generator.config, hearing, 8, 0)
     assert tune_cgan.with_instances(model.generator, source) is model.generator  # of clusters that are found otherwise
     assert torch.equal(source.labels, tuned.instance_labels)
     tuned.instance_labels.fill_(3)
@@ -251,14 +251,14 @@ def test_what_does_not_belong_together_is_refused_in_words(data, hearing, tmp_pa
     args = tune_cgan.parse_args(words(data, tmp_path / "run"))
     store, _, _, model, _ = tune_cgan.prepare(args)
     with pytest.raises(ValueError, match=r"no track of metal lasts 6.0 s, which is what fine-tuning listens to"):
-        Instances(store, np.arange(3), np.zeros(3, int), model.generator, hearing, 8, 0)
+        Instances(store, np.arange(3), np.zeros(3, int), model.generator.config, hearing, 8, 0)
 
 
 def test_a_step_of_tuning_touches_no_other_device_than_its_own(data, tmp_path):
     args = tune_cgan.parse_args(words(data, tmp_path / "run"))
     store, split, clusters, model, hearing = tune_cgan.prepare(args)
     labels = np.array([0, 0, 2, 2])[: len(split.train)]
-    source = Instances(store, split.train, labels, model.generator, hearing, 4, 0)
+    source = Instances(store, split.train, labels, model.generator.config, hearing, 4, 0)
     model.generator = tune_cgan.with_instances(model.generator, source)
     task = tune_cgan.TuningTask(Trainer(args, "test", store, clusters), model, hearing, source)
     batch = next(task.loader.batches(0))

@@ -57,8 +57,11 @@ class Hearing(nn.Module):
 
     def forward(self, samples: Tensor) -> list[Tensor]:
         levelled = self.levelled.samples(samples)
-        log_mel = self.levelled.log_mel(levelled)
-        patches = log_mel.unflatten(1, (N_PATCHES, -1)).flatten(0, 1)
+        return self.hear(levelled, self.levelled.log_mel(levelled))
+
+    def hear(self, levelled: Tensor, log_mel: Tensor) -> list[Tensor]:
+        """The same from what `Levelled` makes of samples."""
+        patches = patches_of(log_mel)
         layers = self.listener.layers(patches)
         embedding = _of_clips(self.listener.musicnn.embed(torch.cat(layers, 1))).mean(1)
         whole = [_of_clips(layer).transpose(1, 2).flatten(2) for layer in layers]  # (B, C, T) each
@@ -90,6 +93,11 @@ class Hearing(nn.Module):
             found = F.conv2d(log_mel[:, None], filters, stride=stride, padding=(n_frames // 2, n_bands // 2)).relu()
             parts += [part.flatten(1) for part in _moments(found.unflatten(3, (N_REGIONS, -1)).mean(4), 2)]
         return torch.cat(parts, 1)
+
+
+def patches_of(log_mel: Tensor) -> Tensor:
+    """Those of each clip, Tensor[B*N_PATCHES x PATCH_FRAMES x F], one after the other."""
+    return log_mel.unflatten(1, (N_PATCHES, -1)).flatten(0, 1)
 
 
 def _of_clips(patches: Tensor) -> Tensor:

@@ -9,15 +9,15 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from genre_gan.data.cache import FeatureStore
-from genre_gan.data.splits import artist_groups
-from genre_gan.models.generator import SpectralGenerator
+from genre_gan.data.splits import N_FOLDS, artist_groups
+from genre_gan.models.generator import SpectralGANConfig
 from training.batches import Rows
 from training.hearing import EMBEDDING, Hearing
 from training.launch import is_main_process
 
 PAIR = 2  # rows of one instance, which stand side by side
-N_FOLDS, STRENGTH = 5, 0.003  # in which others say how typical a clip is; of what they learn, less is smoother
-LEAST_TYPICAL = 0.02
+INVERSE_PENALTY = 0.003  # of the probe that says how typical clips are: C of scikit-learn
+LEAST_TYPICAL = 0.02  # so that no clip is never drawn
 
 
 class Instances:
@@ -40,13 +40,13 @@ class Instances:
         store: FeatureStore,
         tracks: np.ndarray,
         track_labels: np.ndarray,
-        generator: SpectralGenerator,
+        config: SpectralGANConfig,
         hearing: Hearing,
         n_rows: int,
         seed: int,
     ):
         """`track_labels` are those of `tracks`, which are of `store`."""
-        self.n_rows, self.seed, config = n_rows, seed, generator.config
+        self.n_rows, self.seed = n_rows, seed
         heard: list[list[Tensor]] = []
         copies: list[Tensor] = []
         places, labels = [], []
@@ -114,7 +114,7 @@ def typicality(embeddings: np.ndarray, genres: np.ndarray, artists: np.ndarray) 
     names = np.unique(genres)
     if len(names) < 2 or min(len(np.unique(artists[genres == name])) for name in names) < N_FOLDS:
         return np.ones(len(genres), np.float32)
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=1000, class_weight="balanced"))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, max_iter=1000, class_weight="balanced"))
     folds = StratifiedGroupKFold(N_FOLDS)
     found = cross_val_predict(probe, embeddings, genres, groups=artists, cv=folds, method="predict_proba")
     return found[np.arange(len(genres)), np.searchsorted(names, genres)].clip(LEAST_TYPICAL).astype(np.float32)

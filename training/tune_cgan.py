@@ -41,7 +41,7 @@ from training.batches import Batch, load_features
 from training.calibration import draw_conditions, truncated
 from training.feature_network import N_STEPS, NOISE, TunedThrough, kept_network
 from training.gan import frozen, gradient_penalty
-from training.hearing import Hearing, energy_score
+from training.hearing import Hearing, energy_score, patches_of
 from training.instances import PAIR, Instances
 from training.levelled import N_PATCHES, Levelled
 from training.previews import write_previews
@@ -103,11 +103,13 @@ class TuningTask(Task):
     def train_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         latents = self._generate(batch)
         samples = self.codec.decode_with_gradient(latents)[:, : self.hearing.levelled.n_samples]
-        heard = torch.cat(self.hearing(samples), 1)
+        levelled = self.hearing.levelled.samples(samples)
+        log_mel = self.hearing.levelled.log_mel(levelled)
+        heard = torch.cat(self.hearing.hear(levelled, log_mel), 1)
         pairs = ((heard - self.mean) / self.deviation).split(self.source.sizes, 1)
         score = energy_score(pairs, batch.features[::PAIR, 0].split(self.source.sizes, 1))
         depth = floored(self.codec, latents)[1]
-        fake, genre_ids = _patches(self.hearing.levelled(samples)), self._genres(batch.genre_ids).repeat_interleave(N_PATCHES)
+        fake, genre_ids = patches_of(log_mel), self._genres(batch.genre_ids).repeat_interleave(N_PATCHES)
         values = self._train_discriminator(batch, fake.detach(), genre_ids, step % PENALTY_EVERY == 0)
         discriminator = self.trainer.unwrap(self.discriminator)
         with frozen(discriminator), self.trainer.accelerator.autocast():
@@ -121,7 +123,7 @@ class TuningTask(Task):
 
     def _train_discriminator(self, batch: Batch, fake: Tensor, genre_ids: Tensor, penalize: bool) -> dict[str, Tensor]:
         places = torch.searchsorted(self.copied_shares, batch.rand(draw=4)).clamp_max(len(self.copied_shares) - 1)
-        real = _noisy(_patches(self.copies[places].float()), batch, 5).requires_grad_(penalize)
+        real = _noisy(patches_of(self.copies[places].float()), batch, 5).requires_grad_(penalize)
         on_real = self.discriminator(real, self._genres(self.copied_labels[places]).repeat_interleave(N_PATCHES)).float()
         on_fake = self.discriminator(_noisy(fake, batch, 7), genre_ids).float()
         loss = F.relu(1.0 - on_real).mean() + F.relu(1.0 + on_fake).mean()
@@ -149,11 +151,6 @@ class TuningTask(Task):
     def preview(self, folder: Path) -> None:
         """A clip and a spectrogram for each genre."""
         write_previews(GenreGenerator(self.trained), folder, 6.0)
-
-
-def _patches(log_mel: Tensor) -> Tensor:
-    """Those of each clip, Tensor[B*N_PATCHES x PATCH_FRAMES x F], one after the other."""
-    return log_mel.unflatten(1, (N_PATCHES, -1)).flatten(0, 1)
 
 
 def _noisy(patches: Tensor, batch: Batch, draw: int) -> Tensor:
@@ -192,9 +189,7 @@ def with_instances(generator: SpectralGenerator, source: Instances) -> SpectralG
     with torch.no_grad():
         told.instance_embedding.weight.copy_(slopes.T / told.instance_embedding.scale)
         for number, level in enumerate(told.levels):
-            noise = cast(EqualLinear, level.inject)
-            size = noise.scale * noise.weight.square().sum(1).mean().sqrt()
-            noise.weight.mul_((NOISE_SIZE / 2**number / size).clamp_min(1.0))
+            _enlarge(cast(EqualLinear, level.inject), NOISE_SIZE / 2**number)
     return told
 
 
@@ -211,9 +206,13 @@ def share_as(generator: SpectralGenerator, source: Instances) -> None:
 def vary_half_bars(generator: SpectralGenerator) -> None:
     """Give the noise of half bars at least `HALF_BAR_SIZE`: where it is small, its gradients are too, and a clip repeats."""
     for level in generator.levels:
-        noise = cast(EqualLinear, level.half_bar)
-        size = noise.scale * noise.weight.square().sum(1).mean().sqrt()
-        noise.weight.mul_((HALF_BAR_SIZE / size).clamp_min(1.0))
+        _enlarge(cast(EqualLinear, level.half_bar), HALF_BAR_SIZE)
+
+
+def _enlarge(noise: EqualLinear, least: float) -> None:
+    """Bring what a layer makes of noise to at least this size."""
+    size = noise.scale * noise.weight.square().sum(1).mean().sqrt()
+    noise.weight.mul_((least / size).clamp_min(1.0))
 
 
 @torch.no_grad()
@@ -264,10 +263,9 @@ def train(args: argparse.Namespace) -> None:
     trainer = Trainer(args, "cgan", store, clusters)
     trainer.say(split.summary())
     genres = np.array([model.genres.index(store.tracks.genre_names[track]) for track in split.train])
-    labels = genres * model.generator.config.n_clusters + clusters[: len(genres)]
-    source = Instances(
-        store, split.train, labels, model.generator, hearing.to(trainer.device), trainer.rows_per_step, draw_seed(args, model)
-    )
+    config, seed = model.generator.config, draw_seed(args, model)
+    labels = genres * config.n_clusters + clusters[: len(genres)]
+    source = Instances(store, split.train, labels, config, hearing.to(trainer.device), trainer.rows_per_step, seed)
     begun_as, model.generator = model.training_record, with_instances(model.generator, source)
     share_as(model.generator, source)
     vary_half_bars(model.generator)
