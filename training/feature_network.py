@@ -24,6 +24,7 @@ from genre_gan.data.latents import CODE
 from genre_gan.data.splits import artist_groups
 from genre_gan.models.codec import Codec
 from genre_gan.models.musicnn import N_MELS, PATCH_FRAMES
+from training.changes import N_NORMAL, N_UNIFORM, NOISE, changed
 from training.launch import is_main_process
 from training.levelled import Levelled
 from training.spectral_fit import content_keys, kept
@@ -32,9 +33,6 @@ WIDTHS, WIDTH, EMBEDDING_DIM = (32, 64, 96, 128, 160), 192, 128
 N_STEPS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 1200, 64, 2e-3, 0.05
 ARTISTS_WEIGHT = 0.5  # of telling artists apart, beside genres
 MIXUP = 0.3  # both parameters of the beta distribution of shares
-WARP, EQUALISER, NOISE = 0.08, 0.3, 0.1  # largest share, and deviations in log10 of power
-LONGEST_MASKS = (30, 14)  # frames, bands
-
 
 Network = TypeVar("Network", bound="FeatureNetwork")
 
@@ -239,7 +237,12 @@ def train_network(
         beta = torch.distributions.Beta(MIXUP, MIXUP)
         for _ in trange(n_steps, desc="feature network", unit="step", leave=False, disable=not is_main_process()):
             rows = torch.multinomial(given.shares, BATCH_SIZE, replacement=True)
-            patches = _changed(_patches(given.originals[rows], given.copies[rows]), kind.level_spread)
+            patches = _patches(given.originals[rows], given.copies[rows])
+            if kind.level_spread:
+                gain = 10.0 ** (kind.level_spread * torch.randn(BATCH_SIZE, 1, 1))
+                patches = ((10.0**patches - 1.0) * gain + 1.0).log10()
+            patches = changed(patches, torch.rand(BATCH_SIZE, N_UNIFORM), torch.randn(BATCH_SIZE, N_NORMAL))
+            patches = patches + NOISE * torch.rand(BATCH_SIZE, 1, 1) * torch.randn_like(patches)
             share, order = beta.sample(), torch.randperm(BATCH_SIZE)
             with torch.autocast("cpu", dtype, enabled=dtype is torch.bfloat16):
                 found = network(torch.lerp(patches[order], patches, share))
@@ -272,7 +275,7 @@ def kept_network(
         given = examples_of(store, tracks, Levelled(codec.config.features.sample_rate_hz), codec)
         return train_network(kind, given, n_genres, n_artists, n_steps, seed, dtype).vector
 
-    code = [(Path(__file__).parent / name).read_bytes() for name in ("feature_network.py", "levelled.py")]
+    code = [(Path(__file__).parent / name).read_bytes() for name in ("feature_network.py", "changes.py", "levelled.py")]
     learned_from = [genre_ids.tolist(), artist_ids.tolist(), *content_keys(store, tracks)]
     content = [code_version(*CODE), *code, n_steps, seed, dtype, *learned_from]
     network = kind(n_genres, n_artists)
@@ -286,24 +289,3 @@ def _patches(originals: Tensor, copies: Tensor) -> Tensor:
     starts = torch.randint(0, clips.shape[1] - PATCH_FRAMES + 1, (len(clips), 1, 1))
     places = (starts + torch.arange(PATCH_FRAMES)[:, None]).expand(-1, -1, clips.shape[2])
     return clips.gather(1, places)
-
-
-def _changed(log_mel: Tensor, level_spread: float) -> Tensor:
-    """Slightly faster, higher, louder or otherwise equalised, with parts hidden (Park et al., "SpecAugment", 2019) and noise."""
-    n, n_frames, n_bands = log_mel.shape
-    if level_spread:
-        gain = 10.0 ** (level_spread * torch.randn(n, 1, 1))
-        log_mel = ((10.0**log_mel - 1.0) * gain + 1.0).log10()
-    scales = 1.0 + WARP * (2.0 * torch.rand(n, 2, 1) - 1.0)
-    times = torch.linspace(-1.0, 1.0, n_frames) * scales[:, 0]
-    bands = torch.linspace(0.0, 2.0, n_bands) * scales[:, 1] - 1.0  # the lowest stays where it is
-    grid = torch.stack([bands[:, None].expand(-1, n_frames, -1), times[:, :, None].expand(-1, -1, n_bands)], 3)
-    x = F.grid_sample(log_mel[:, None], grid, padding_mode="border", align_corners=True)[:, 0]
-    curve = F.interpolate(EQUALISER * torch.randn(n, 1, 5), n_bands, mode="linear", align_corners=True)
-    x = x + curve * (x / 2.0).clamp(0.0, 1.0)  # silence stays silent
-    mean = x.mean((1, 2), keepdim=True)
-    for dim, longest in enumerate(LONGEST_MASKS, 1):
-        length = longest * torch.rand(n, 1)
-        place = torch.arange(x.shape[dim]) - torch.rand(n, 1) * (x.shape[dim] - length)
-        x = torch.where(((place >= 0.0) & (place < length)).unsqueeze(3 - dim), mean, x)
-    return x + NOISE * torch.rand(n, 1, 1) * torch.randn_like(x)

@@ -3,7 +3,8 @@
 Several kinds, so that a generator cannot please one at the cost of what people hear: layers of MusiCNN and its embedding, the
 same of a network that learned from the training side alone, levels and movement of log-mel bands, random filters of several
 sizes, which tell textures apart as well as trained ones (Ustyuzhaninov et al., "What does it take to generate natural textures?",
-ICLR 2017), how clear its tones and chords are, which log-mel bands are too wide to tell, and how it comes back to its chords.
+ICLR 2017), how clear its tones and chords are, which log-mel bands are too wide to tell, how it comes back to its chords, and how
+surely its onsets come back.
 
 Axes: B batch, C channels, T frames, F bands.
 """
@@ -32,6 +33,8 @@ PHRASE_CHORDS = 4  # half seconds in a phrase
 OCTAVES = tuple(2**k for k in range(4, 12))  # bins between which an octave lies, from 62.5 Hz up to 8 kHz
 EMBEDDING = 1  # the place of MusiCNN's among what `Hearing` gives
 MOVES = (1, 4, 8, 16)  # frames from chroma to chroma
+N_PULSE_REGIONS = 4  # of bands, each with onsets of its own
+PULSE_LAGS = (8, 16, 31, 62, 125)  # frames between which a beat comes back: from an eighth of a second to two, in octaves
 
 
 class Hearing(nn.Module):
@@ -72,7 +75,8 @@ class Hearing(nn.Module):
         chords = F.normalize(_blocks(classes).mean(2), dim=2)
         tone = torch.cat([_clarity(power), _tonality(classes), _tonality(chords)], 1)
         movement = _movement(log_mel, log_mel @ self.cosines)
-        return [moments, embedding, movement, self._texture(log_mel), tone, _form(chords), *self._by_network(patches)]
+        in_time = [self._texture(log_mel), tone, _form(chords), _pulse(log_mel)]
+        return [moments, embedding, movement, *in_time, *self._by_network(patches)]
 
     def _by_network(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Means and deviations over time of the network's layers, in regions of bands; its embedding and the logits of genres."""
@@ -160,6 +164,19 @@ def _form(chords: Tensor) -> Tensor:
         parts += [diagonal.mean(1) for diagonal in diagonals]
         parts.append(torch.cat(diagonals[PHRASE_CHORDS - 1 :], 1).amax(1))  # of what does not overlap
     return torch.stack(parts, 1)
+
+
+def _pulse(log_mel: Tensor) -> Tensor:
+    """How surely onsets come back after some time, of any tempo, in all bands and in regions of them, and how sharp they are."""
+    rises = (log_mel[:, 1:] - log_mel[:, :-1]).relu().unflatten(2, (N_PULSE_REGIONS, -1)).mean(3)
+    onsets = torch.cat([rises, rises.mean(2, keepdim=True)], 2).transpose(1, 2)  # (B, 1 + N_PULSE_REGIONS, T)
+    mean, spread = _moments(onsets, 2)
+    centred = (onsets - mean[..., None]) / spread[..., None]
+    n = centred.shape[2]
+    power = torch.fft.rfft(centred, 2 * n).abs().square()
+    likeness = torch.fft.irfft(power, 2 * n)[..., : PULSE_LAGS[-1]] / (n - torch.arange(PULSE_LAGS[-1], device=power.device))
+    strengths = [likeness[..., low:high].amax(2) for low, high in pairwise(PULSE_LAGS)]
+    return torch.cat([(spread / (mean + 0.01)).log(), *strengths], 1)
 
 
 def energy_score(pairs: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
