@@ -24,6 +24,7 @@ from genre_gan.recipe import BEATS_PER_BAR, KEYS, Recipe
 _FIRST_FRAMES, _MORE_FRAMES = 16, 96  # latent frames made at a time: 1.5 s, so that playing starts at once, then 8.9 s
 _N_STYLES = 256  # from which the mean style of a genre is taken
 TRUNCATION = 0.6  # of the size that styles had in training (after Brock et al. 2018, section 3.1)
+LABEL_SCALE = 1.2  # times as far apart as in training are labels: a clip is then surer of its genre, as with guidance
 
 
 @dataclass
@@ -164,7 +165,7 @@ class SpectralModel:
         own = TRUNCATION * torch.from_numpy(recipe.noise(0).draw(style_dim))[None].to(self.device)
         noise = torch.from_numpy(recipe.noise(0, 2).draw(self.generator.config.instance_dim))[None].to(self.device)
         uniform = self._uniform(_origin(recipe), 3, 2, n=len(self.genres))[None]
-        own = self.generator.map_style(own, weights, key, self.generator.draw_instances(weights, uniform, noise))
+        own = self.generator.map_style(own, weights, key, self.generator.draw_instances(weights, uniform, noise), LABEL_SCALE)
         if recipe.variation == 1.0:
             return own
         rng = np.random.default_rng(0)
@@ -173,7 +174,7 @@ class SpectralModel:
         labels = self.generator.draw_labels(self._genre_weights(recipe).expand(_N_STYLES, -1), uniform)
         uniform = torch.from_numpy(rng.random((_N_STYLES, len(self.genres)), np.float32)).to(self.device)
         instances = self.generator.draw_instances(labels, uniform, torch.zeros((), device=self.device))
-        mean = self.generator.map_style(many, labels, key.expand(_N_STYLES), instances).mean(0, keepdim=True)
+        mean = self.generator.map_style(many, labels, key.expand(_N_STYLES), instances, LABEL_SCALE).mean(0, keepdim=True)
         return mean + recipe.variation * (own - mean)
 
 

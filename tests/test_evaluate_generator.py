@@ -28,7 +28,7 @@ from genre_gan.generate import GenreGenerator
 from genre_gan.models.codec import Codec
 from tests.conftest import synthesize, write_music_folder
 from tests.test_models import tiny_spectral_model
-from training import evaluate_generator
+from training import evaluate_generator, two_sample
 from training.evaluate_generator import fit_probe
 
 
@@ -172,6 +172,27 @@ def test_copies_go_through_the_models_own_codec():
     samples = codec_copy(model, model.sample_rate_hz)(clip).samples
     assert len(samples) == round(model.sample_rate_hz)
     assert np.abs(samples[-500:]).mean() > 0.5 * np.abs(samples).mean()  # to the end
+
+
+def test_a_network_tells_poor_clips_from_copies_of_music(tmp_path, monkeypatch):
+    data = write_music_folder(tmp_path / "music", tracks_per_genre=4, duration_s=6.2)
+    store = FeatureStore(load_tracks([str(data)]), FeatureConfig("waveform"), tmp_path / "cache")
+    split = split_tracks(store.tracks, "artist", valid_fraction=0.5)
+    for name, value in (("N_CLIPS", 8), ("N_STEPS", 12), ("BATCH_SIZE", 16)):
+        monkeypatch.setattr(two_sample, name, value)
+    generator = GenreGenerator(tiny_spectral_model())
+    found = two_sample.told_apart(generator, store, split, 0)
+    assert found["generated"] == 16 and found["asked"] == [len(split.valid), 4] and min(found["areas"]) > 0.9
+    assert found == two_sample.told_apart(generator, store, split, 0)
+    assert two_sample.told_apart(GenreGenerator.from_pretrained("fcn"), store, split, 0) == {}  # it has no codec
+    store.n_frames[:] = 1000
+    assert two_sample.told_apart(generator, store, split, 0) == {}  # no track is long enough
+
+
+def test_the_area_is_of_pairs_of_one_genre():
+    real, fake = np.array([3.0, 1.0, 9.0]), np.array([2.0, 1.0, 8.0, 8.5])
+    genres = torch.tensor([0, 0, 1]), torch.tensor([0, 0, 1, 1])
+    assert two_sample._area(real, genres[0], fake, genres[1]) == pytest.approx((2.5 / 4 + 1.0) / 2)
 
 
 def test_a_generator_of_another_split_is_told(music_folder, tmp_path):

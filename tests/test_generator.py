@@ -15,7 +15,7 @@ from genre_gan.models.generator import INSTANCE_NOISE, N_KEYS, N_QUANTILES, Clip
 from genre_gan.models.layers import EqualConv2d
 from genre_gan.models.pulse import CYCLE_BEATS, HALF_BAR_BEATS, MAX_TEMPO_BPM, N_TURNED, Pulse
 from genre_gan.recipe import Recipe
-from genre_gan.spectral import SpectralModel
+from genre_gan.spectral import LABEL_SCALE, SpectralModel
 
 TINY = SpectralGANConfig(genres=("blues", "jazz", "rock"), n_coefficients=4, n_rows=8, widths=(8, 8, 6), style_dim=8, noise_dim=2)
 
@@ -152,6 +152,11 @@ def test_instances_are_drawn_as_often_as_they_should_be_and_of_the_label_alone()
     style, keys = torch.randn(2, config.style_dim), torch.zeros(2, dtype=torch.long)
     mapped = [generator.map_style(style, blend, keys, instances) for instances in (drawn, 2.0 * drawn, None)]
     assert (mapped[0] - mapped[1]).abs().max() > 1e-3 and (mapped[0] - mapped[2]).abs().max() > 1e-3
+    apart = generator.map_style(style, blend, keys, label_scale=1.5)
+    middle = generator.genre_embedding.weight.data.mean(0)
+    generator.genre_embedding.weight.data.sub_(middle).mul_(1.5).add_(middle)
+    torch.testing.assert_close(apart, generator.map_style(style, blend, keys))
+    assert (apart - mapped[2]).abs().max() > 1e-3
     assert SpectralGenerator(SpectralGANConfig(widths=(8, 8))).draw_instances(blend, uniform, noise) is None
 
 
@@ -165,7 +170,8 @@ def test_variations_stay_in_the_key_and_the_clusters_of_their_clip(monkeypatch):
     model.generator.instance_shares.fill_(1.0 / 80)
     model.generator.instances.copy_(100.0 * torch.arange(80)[:, None].expand(-1, 2))
 
-    def note(style, weights, key, instance):
+    def note(style, weights, key, instance, label_scale):
+        assert label_scale == LABEL_SCALE > 1.0
         told.append((weights.argmax(1), key, (instance / 100.0).round().tolist()))  # but for its noise
         return style
 

@@ -23,8 +23,9 @@ from tests.conftest import synthesize
 from tests.training_runs import tiny_arguments, write_tiny_data
 from training import feature_network, tune_cgan
 from training.batches import Batch
+from training.changes import N_NORMAL, N_UNIFORM, changed
 from training.feature_network import HeldOut, TunedThrough, examples_of, train_network
-from training.hearing import Hearing, _clarity, _form, _tonality, energy_score
+from training.hearing import Hearing, _clarity, _form, _pulse, _tonality, energy_score
 from training.instances import PAIR, Instances, _shares, typicality
 from training.levelled import Levelled
 from training.sound_discriminator import SoundDiscriminator
@@ -117,6 +118,31 @@ def test_a_phrase_that_comes_back_is_heard():
     again, new = _form(torch.stack([twice, other]))
     assert again[5] == pytest.approx(1.0, abs=1e-4) and again[10] == pytest.approx(1.0, abs=1e-4)  # six later; of all the most
     assert new[5] < 0.5
+
+
+@pytest.mark.parametrize("period", [20, 31, 50])
+def test_onsets_that_come_back_are_heard_at_any_tempo(period):
+    generator = torch.Generator().manual_seed(0)
+    steady, free = 0.3 * torch.rand(2, 1, 374, 96, generator=generator)
+    steady[:, ::period, :24] += 2.0  # of the lowest quarter of the bands
+    free[:, torch.randperm(374, generator=generator)[: len(range(0, 374, period))], :24] += 2.0
+    values = _pulse(torch.cat([steady, free])).unflatten(1, (5, 5))  # sharpness, then four octaves of time; all bands are last
+    octave = 1 + [16, 31, 62].index(max(lag for lag in (16, 31, 62) if lag <= period)) + 1
+    assert values[0, octave, 0] > 0.8 > 0.5 > values[1, octave, 0] and values[0, octave, 4] > 0.6
+    assert (values[:, 0, 0] > values[:, 0, 1] + 0.5).all() and values[:, 1:, 1:4].max() < 0.4
+
+
+def test_changes_leave_what_is_heard_and_are_as_the_numbers_say():
+    log_mel = torch.rand(3, 187, 96, generator=torch.Generator().manual_seed(0)).cumsum(1) / 50.0
+    middle, nothing = torch.full((3, N_UNIFORM), 0.5), torch.zeros(3, N_NORMAL)
+    middle[:, 2:4] = 0.0  # masks of no length
+    torch.testing.assert_close(changed(log_mel, middle, nothing), log_mel, atol=1e-4, rtol=0.0)
+    louder = changed(log_mel, middle, nothing + 1.0)
+    assert (louder >= log_mel - 1e-4).all() and (louder[:, 100:] > log_mel[:, 100:] + 0.05).all()
+    masked = middle.clone()
+    masked[:, 2] = 1.0
+    hidden = (changed(log_mel, masked, nothing) - log_mel.mean((1, 2), keepdim=True)).abs().amax(2) < 1e-4
+    assert (hidden.sum(1) == 30).all() and hidden[0, 93]
 
 
 def test_the_discriminator_begins_as_the_network_and_learns_what_that_does_not(hearing):

@@ -64,6 +64,7 @@ from genre_gan.plots import mel_figure, save_figure, spectra_figure
 from training.arguments import data_names, launch_command, positive_int, run_script, whole_number
 from training.feature_network import N_STEPS, HeldOut, kept_network
 from training.generator_page import generator_page
+from training.two_sample import told_apart
 
 HELD_OUT = "held_out"
 SEEN, UNSEEN = "real, seen in training", "real, unseen"
@@ -212,6 +213,7 @@ def evaluate(args: argparse.Namespace) -> None:
         "structure_s": args.structure_s,
         "structure_clips": args.structure_clips,
         "structure": {name: mean_structure(clips) for name, clips in long.items()},
+        "told_apart": told_apart(main, store, split, args.seed) if reporting else {},
         "conditions": measure_conditions(main, long[UNSEEN].genres, args.structure_s, args.seed) if asking else {},
     }
     write_results(report, sets, args)

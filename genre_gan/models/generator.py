@@ -226,9 +226,15 @@ class SpectralGenerator(PretrainedModel):
         """Keys (B,) from 0 to 24 as the labels have them, in the same way."""
         return ((weights @ self.key_shares).cumsum(1) <= uniform[:, None]).sum(1).clamp_max(N_KEYS)
 
-    def map_style(self, style: Tensor, weights: Tensor, key_ids: Tensor, instances: Tensor | None = None) -> Tensor:
-        """Mapped styles Tensor[B x 2*style_dim] of styles, weights Tensor[B x n_labels] (rows sum to 1), keys (B,), instances."""
-        labels = weights @ self.genre_embedding.weight
+    def map_style(
+        self, style: Tensor, weights: Tensor, key_ids: Tensor, instances: Tensor | None = None, label_scale: float = 1.0
+    ) -> Tensor:
+        """Mapped styles Tensor[B x 2*style_dim] of styles, weights Tensor[B x n_labels] (rows sum to 1), keys (B,), instances.
+
+        What stands for labels lies `label_scale` times as far from the mean of all labels as in training.
+        """
+        middle = self.genre_embedding.weight.mean(0)
+        labels = middle + label_scale * (weights @ self.genre_embedding.weight - middle)
         if instances is not None:
             labels = labels + self.instance_embedding(instances)
         x = torch.cat([style, labels, self.key_embedding(key_ids)], 1)
