@@ -18,6 +18,7 @@ from training.launch import is_main_process
 PAIR = 2  # rows of one instance, which stand side by side
 INVERSE_PENALTY = 0.003  # of the probe that says how typical clips are: C of scikit-learn
 LEAST_TYPICAL = 0.02  # so that no clip is never drawn
+TYPICAL_POWER = 0.25  # of how typical clips are, by which they are drawn: those of a genre should still differ
 
 
 class Instances:
@@ -73,7 +74,7 @@ class Instances:
         self.targets = (values - self.mean) / self.deviation
         genres, artists = self.labels.numpy() // config.n_clusters, artist_groups(store.tracks)[0][tracks[places]]
         typical = typicality(torch.cat([groups[EMBEDDING] for groups in heard]).numpy(), genres, artists)
-        self.shares = _shares(np.array(places), genres, typical**0.5)  # the root, as clips of a genre should still differ
+        self.shares = _shares(np.array(places), genres, typical**TYPICAL_POWER)
         alike = [group / group.shape[1] ** 0.5 for group in self.targets.split(self.sizes, 1)]
         points = _principal(torch.cat(alike, 1), config.instance_dim)
         weighted = _shares_within(self.shares, self.labels, config.n_labels)[:, None] * points
