@@ -24,7 +24,7 @@ from genre_gan.recipe import BEATS_PER_BAR, KEYS, Recipe
 _FIRST_FRAMES, _MORE_FRAMES = 16, 96  # latent frames made at a time: 1.5 s, so that playing starts at once, then 8.9 s
 _N_STYLES = 256  # from which the mean style of a genre is taken
 TRUNCATION = 0.6  # of the size that styles had in training (after Brock et al. 2018, section 3.1)
-LABEL_SCALE = 1.2  # times as far apart as in training are labels: a clip is then surer of its genre, as with guidance
+LABEL_SCALE = 1.1  # times as far apart as in training are labels: a clip is then surer of its genre, as with guidance
 
 
 @dataclass

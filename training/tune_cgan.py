@@ -39,7 +39,7 @@ from genre_gan.spectral import TRUNCATION, SpectralModel
 from training.arguments import TrainingError, add_common_arguments, positive_float, positive_int, run_script, share
 from training.batches import Batch, load_features
 from training.calibration import draw_conditions, truncated
-from training.changes import N_NORMAL, N_UNIFORM, NOISE, changed
+from training.changes import NOISE
 from training.feature_network import N_STEPS, TunedThrough, kept_network
 from training.gan import frozen, gradient_penalty
 from training.hearing import Hearing, energy_score, patches_of
@@ -54,7 +54,7 @@ from training.trainer import Task, Trainer
 EMA_DECAY = 0.98
 LABELS_RATE = 5.0  # times as fast as all else learns what stands for labels and instances, of which few are in a batch
 DISCRIMINATOR_RATE = 2.5  # times as fast as the generator learns the discriminator
-ADVERSARIAL_WEIGHT = 2.0  # its gradient is then a third to a half of the score's, once the discriminator is sure
+ADVERSARIAL_WEIGHT = 1.0  # its gradient is then a third to a half of the score's, once the discriminator is sure
 PENALTY, PENALTY_EVERY = 0.2, 8
 RIDGE = 150.0  # of the first guess at what an instance means
 HALF_BAR_SIZE = 0.5  # at least, of the noise of half bars, beside about 1 of the beat
@@ -114,7 +114,7 @@ class TuningTask(Task):
         values = self._train_discriminator(batch, fake.detach(), genre_ids, step % PENALTY_EVERY == 0)
         discriminator = self.trainer.unwrap(self.discriminator)
         with frozen(discriminator), self.trainer.accelerator.autocast():
-            on_fake = discriminator(_changed(fake, batch, 6), genre_ids).float().mean()
+            on_fake = discriminator(_noisy(fake, batch, 6), genre_ids).float().mean()
             self.trainer.accelerator.backward(score + DEPTH_WEIGHT * depth - ADVERSARIAL_WEIGHT * on_fake)
         if self.trainer.accelerator.sync_gradients:
             self.trainer.accelerator.clip_grad_norm_(self.generator.parameters(), 10.0)
@@ -124,9 +124,9 @@ class TuningTask(Task):
 
     def _train_discriminator(self, batch: Batch, fake: Tensor, genre_ids: Tensor, penalize: bool) -> dict[str, Tensor]:
         places = torch.searchsorted(self.copied_shares, batch.rand(draw=4)).clamp_max(len(self.copied_shares) - 1)
-        real = _changed(patches_of(self.copies[places].float()), batch, 5).requires_grad_(penalize)
+        real = _noisy(patches_of(self.copies[places].float()), batch, 5).requires_grad_(penalize)
         on_real = self.discriminator(real, self._genres(self.copied_labels[places]).repeat_interleave(N_PATCHES)).float()
-        on_fake = self.discriminator(_changed(fake, batch, 7), genre_ids).float()
+        on_fake = self.discriminator(_noisy(fake, batch, 7), genre_ids).float()
         loss = F.relu(1.0 - on_real).mean() + F.relu(1.0 + on_fake).mean()
         if penalize:
             penalty = gradient_penalty(self.trainer.accelerator, on_real.mean(1), real)
@@ -154,15 +154,9 @@ class TuningTask(Task):
         write_previews(GenreGenerator(self.trained), folder, 6.0)
 
 
-def _changed(patches: Tensor, batch: Batch, draw: int) -> Tensor:
-    """As no two times alike: a discriminator that minds neither changes nor noise leads to what people hear.
-
-    It then tells little by heart from the few real clips (Zhao et al., "Differentiable augmentation", NeurIPS 2020).
-    """
-    uniform = batch.rand(N_PATCHES, N_UNIFORM, draw=100 + draw).flatten(0, 1)
-    normal = batch.randn(N_PATCHES, N_NORMAL, draw=200 + draw).flatten(0, 1)
-    noise = batch.randn(N_PATCHES, *patches.shape[1:], draw=draw).flatten(0, 1)
-    return changed(patches, uniform, normal) + NOISE * noise
+def _noisy(patches: Tensor, batch: Batch, draw: int) -> Tensor:
+    """With noise, since a discriminator that does not mind it leads to what people hear."""
+    return patches + NOISE * batch.randn(N_PATCHES, *patches.shape[1:], draw=draw).flatten(0, 1)
 
 
 def _groups(generator: SpectralGenerator, learning_rate: float) -> list[dict]:
