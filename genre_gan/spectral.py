@@ -17,7 +17,7 @@ from genre_gan.genres import genre_weights
 from genre_gan.keys import semitones_to
 from genre_gan.models.codec import Codec
 from genre_gan.models.generator import N_COLOURS, ClipNoise, SpectralGenerator
-from genre_gan.models.pulse import MAX_TEMPO_BPM, MIN_TEMPO_BPM, N_TURNED, Pulse
+from genre_gan.models.pulse import MAX_TEMPO_BPM, MIN_TEMPO_BPM, N_TURNED, Pulse, grid_tempo
 from genre_gan.pretrained import ModelError
 from genre_gan.recipe import BEATS_PER_BAR, KEYS, Recipe
 
@@ -86,18 +86,25 @@ class SpectralModel:
         return self.codec.config.features.sample_rate_hz
 
     def tempo_bpm(self, recipe: Recipe) -> float:
-        """The tempo asked for, or one that the genre has."""
-        return float(self._tempo_bpm(recipe))
+        """The tempo asked for, or one that the genre has, to the nearest whole hop length."""
+        grid_bpm, speed, wanted_bpm = self._tempos(recipe)
+        made_bpm = grid_bpm * self.codec.hop_length / self.codec.hurried(speed).hop_length
+        return made_bpm * 2.0 ** round(math.log2(wanted_bpm / made_bpm))
 
-    def _tempo_bpm(self, recipe: Recipe) -> Tensor:
+    def _tempos(self, recipe: Recipe) -> tuple[float, float, float]:
+        """What the generator plays at, how many times faster it is to sound, and the tempo that was wanted or is drawn."""
         if recipe.tempo_bpm is not None:
-            return torch.tensor([recipe.tempo_bpm], device=self.device)
-        return self.generator.draw_tempo_bpm(self._weights(recipe), self._uniform(recipe, 1))
+            wanted = torch.tensor([recipe.tempo_bpm])
+        else:
+            wanted = self.generator.draw_tempo_bpm(self._weights(recipe), self._uniform(_origin(recipe), 1))
+        grid_bpm, speed = grid_tempo(wanted, self.generator.config.latent_rate_hz)
+        return float(grid_bpm), float(speed), float(wanted)
 
     def chunks(self, recipe: Recipe, n_samples: int) -> Iterator[np.ndarray]:
         """Consecutive parts of at least `n_samples` samples."""
-        n_frames = -(-n_samples // self.codec.config.samples_per_latent)
-        for part in self._codec_in_key(recipe).stream(self.latents(recipe, n_frames + self.codec.margin)):
+        codec = self._codec_in_key(recipe).hurried(self._tempos(recipe)[1])
+        n_frames = -(-n_samples // codec.samples_per_latent)
+        for part in codec.stream(self.latents(recipe, n_frames + codec.margin)):
             samples = part[0].cpu().numpy()
             yield samples
 
@@ -122,7 +129,8 @@ class SpectralModel:
         n_whole = first + max(0, math.ceil((n_frames - first) / _MORE_FRAMES)) * _MORE_FRAMES
         mapped, weights = self._map_style(recipe), self._weights(recipe)
         colour = TRUNCATION * recipe.variation * torch.from_numpy(recipe.noise(0, 1).draw(N_COLOURS))[None].to(self.device)
-        pulse = Pulse(self._tempo_bpm(recipe), BEATS_PER_BAR * self._uniform(recipe, 2))
+        grid_bpm, _, wanted_bpm = self._tempos(recipe)
+        pulse = Pulse(torch.tensor([grid_bpm], device=self.device), BEATS_PER_BAR * self._uniform(recipe, 2))
         whole = config.spans(0, n_whole)
         grid = [
             torch.from_numpy(recipe.noise(4 + level).draw(high - low, config.level_rows(level), config.noise_dim))[None]
@@ -132,7 +140,8 @@ class SpectralModel:
         bars = torch.from_numpy(recipe.noise(2, 1).draw(n_bars, N_TURNED, 2))[None].to(self.device)
         half_bars = torch.from_numpy(recipe.noise(2, 2).draw(2 * n_bars, config.noise_dim))[None].to(self.device)
         if recipe.loop:  # what follows the last bar is the first one
-            n_loop = recipe.loop_bars(self.tempo_bpm(recipe))
+            tempo_bpm = self.tempo_bpm(recipe)
+            n_loop = recipe.loop_bars(tempo_bpm) * 2 ** round(math.log2(grid_bpm / wanted_bpm))
             bars, half_bars = bars[:, torch.arange(n_bars) % n_loop], half_bars[:, torch.arange(2 * n_bars) % (2 * n_loop)]
         for start, stop in pairwise([0, *range(first, n_whole + 1, _MORE_FRAMES)]):
             spans = zip(grid, whole, config.spans(start, stop), strict=True)

@@ -110,6 +110,21 @@ def test_a_steady_tone_keeps_its_pitch_or_moves_by_semitones(codec, semitones, p
     assert torch.equal(codec.decode(latents), codec.transposed(0).decode(latents))  # stays as it was
 
 
+@pytest.mark.parametrize("speed", [0.87, 1.15])
+def test_hurried_music_is_shorter_and_keeps_its_pitch_and_its_level(codec, speed):
+    latents = codec.encode(chord(3.0, (440.0,)))
+    quick = codec.hurried(speed)
+    decoded = quick.decode(latents)[0]
+    assert quick.hop_length == round(256 / speed) and len(decoded) == latents.shape[3] * 8 * quick.hop_length
+    middle, plain = (samples[RATE_HZ : 2 * RATE_HZ] for samples in (decoded, codec.decode(latents)[0]))
+    spectrum = torch.fft.rfft(middle * torch.hann_window(RATE_HZ)).abs()
+    assert abs(int(spectrum.argmax()) - 440) <= 5
+    assert 20.0 * (middle.std() / plain.std()).log10() == pytest.approx(0.0, abs=1.0)
+    parts = list(quick.stream(latents.split(7, 3)))
+    torch.testing.assert_close(torch.cat(parts, 1)[0], decoded, atol=1e-3, rtol=0.0)
+    assert codec.hop_length == 256
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

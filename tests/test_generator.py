@@ -13,7 +13,7 @@ from genre_gan.models.codec import Codec, CodecConfig
 from genre_gan.models.discriminator import LatentDiscriminator
 from genre_gan.models.generator import INSTANCE_NOISE, N_KEYS, N_QUANTILES, ClipNoise, SpectralGANConfig, SpectralGenerator
 from genre_gan.models.layers import EqualConv2d
-from genre_gan.models.pulse import CYCLE_BEATS, HALF_BAR_BEATS, MAX_TEMPO_BPM, N_TURNED, Pulse
+from genre_gan.models.pulse import CYCLE_BEATS, HALF_BAR_BEATS, MAX_TEMPO_BPM, N_TURNED, Pulse, grid_tempo
 from genre_gan.recipe import Recipe
 from genre_gan.spectral import LABEL_SCALE, SpectralModel
 
@@ -77,6 +77,15 @@ def test_spans_are_refused_where_they_cannot_be(start, stop):
 def test_impossible_configs_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         SpectralGANConfig(**settings)
+
+
+def test_a_tempo_is_played_at_one_whose_beats_are_whole_frames():
+    tempos = torch.tensor([60.0, 80.0, 86.0, 93.0, 94.0, 100.0, 120.0, 128.0, 145.0, 180.0])
+    grid_bpm, speed = grid_tempo(tempos, 10.0)  # 150, 120 and 100 beats a minute have 4, 5 and 6 frames
+    assert grid_bpm.tolist() == [120.0, 150.0, 150.0, 100.0, 100.0, 100.0, 120.0, 120.0, 150.0, 100.0]
+    octaves = torch.log2(tempos / (grid_bpm * speed))
+    torch.testing.assert_close(octaves, octaves.round(), atol=1e-5, rtol=0.0)
+    assert speed.log2().abs().max() < 0.21
 
 
 def test_phases_turn_with_the_tempo_and_leave_out_what_is_too_quick():

@@ -105,3 +105,10 @@ def test_loading_is_strict_and_says_why(tmp_path):
 def test_wrong_shapes_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         tiny_gan(**settings)
+
+
+def test_a_codec_of_another_shape_is_refused():
+    model = tiny_spectral_model()
+    other = Codec(CodecConfig(FeatureConfig("log-mel", n_fft=1024, hop_length=256, n_mels=64, htk=True)))
+    with pytest.raises(ModelError, match="makes 32 x 8 latents a frame, the codec reads 32 x 16"):
+        SpectralModel(model.generator, other)

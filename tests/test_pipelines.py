@@ -7,11 +7,9 @@ import pytest
 import torch
 
 from genre_gan import AudioError, Clip, GenreClassifier, GenreGenerator, load_audio
-from genre_gan.features import FeatureConfig
 from genre_gan.genres import GENRES
 from genre_gan.loudness import integrated_lufs, true_peak_db
 from genre_gan.models.classifier import GenreLSTM
-from genre_gan.models.codec import Codec, CodecConfig
 from genre_gan.models.waveform import WaveformGenerator
 from genre_gan.pretrained import ModelError
 from genre_gan.recipe import Recipe, RecipeError, RecipeWarning
@@ -96,16 +94,13 @@ def test_tempo_and_key_change_the_clip_and_are_kept_where_given():
     model, recipe = tiny_spectral_model(), recipe_of("blues", 5)
     assert 60.0 <= model.tempo_bpm(recipe) <= 180.0
     asked = recipe_of("blues", 5, tempo_bpm=75.0)
-    assert model.tempo_bpm(asked) == 75.0
+    assert model.tempo_bpm(asked) == pytest.approx(75.0, rel=0.003)  # the hop length is whole
+    with torch.inference_mode():
+        n_samples = sum(map(len, model.chunks(asked, 100_000)))
+    assert n_samples >= 100_000 and n_samples % (8 * 276) == 0  # at 80.75, of whole frames, and 256 / 276 as fast
+    assert model.tempo_bpm(recipe) == model.tempo_bpm(recipe.varied(0.9, 3))
     for other in (asked, recipe_of("blues", 5, key="F# minor")):
         assert not torch.allclose(latents_of(model, other, 32), latents_of(model, recipe, 32))
-
-
-def test_a_codec_of_another_shape_is_refused():
-    model = tiny_spectral_model()
-    other = Codec(CodecConfig(FeatureConfig("log-mel", n_fft=1024, hop_length=256, n_mels=64, htk=True)))
-    with pytest.raises(ModelError, match="makes 32 x 8 latents a frame, the codec reads 32 x 16"):
-        SpectralModel(model.generator, other)
 
 
 def test_variations_add_up_and_start_from_a_clip_or_a_recipe(generator):
@@ -124,9 +119,10 @@ def test_variations_add_up_and_start_from_a_clip_or_a_recipe(generator):
 def test_the_end_of_a_loop_flows_into_its_beginning(generator):
     whole_bars = {"tempo_bpm": 80.0} if generator.supports_tempo else {}
     clip = generator.generate("blues", 3.0, seed=3, loop=True, **whole_bars)
-    assert len(clip.samples) == 3 * 22_050 and clip.recipe.loop
+    n = len(clip.samples)
+    assert n == pytest.approx(3 * 22_050, rel=0.003) and clip.recipe.loop
     twice = np.concatenate([clip.samples, clip.samples])
-    seam, steps = np.abs(twice[66_149] - twice[66_150]), np.abs(np.diff(clip.samples))
+    seam, steps = np.abs(twice[n - 1] - twice[n]), np.abs(np.diff(clip.samples))
     assert seam <= np.quantile(steps, 0.999) and np.abs(clip.samples[-2205:]).max() > 0.02  # nothing fades
     assert abs(integrated_lufs(clip.samples, 22_050) + 16.0) < 1.0 and true_peak_db(twice) < -1.0
     (only,) = generator.generate("blues", 3.0, seed=3, loop=True, stream=True, **whole_bars)
@@ -258,10 +254,11 @@ def test_all_is_computed_where_the_weights_are(generator, monkeypatch):
         return spectrum.real.flatten(1)[:, : (spectrum.shape[2] - 1) * hop_length]
 
     monkeypatch.setattr(torch, "istft", inverse)  # torch's own looks at the values of its window
-    assert generator.generate("blues", 2.0, seed=1).duration_s == 2.0
+    wishes = {"tempo_bpm": 90.0} if generator.supports_tempo else {}  # one that is drawn is read back, too
+    assert generator.generate("blues", 2.0, seed=1, **wishes).duration_s == 2.0
     generator.to("meta")
     with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor") as caught:
-        generator.generate("blues", 2.0, seed=1)
+        generator.generate("blues", 2.0, seed=1, **wishes)
     lines = [str(entry.statement) for entry in caught.traceback if "genre_gan" in str(entry.path)]
     assert lines[-1].strip().startswith(("samples =", "segment =")) and ".cpu().numpy()" in lines[-1]
 

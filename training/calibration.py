@@ -16,7 +16,7 @@ from tqdm.auto import trange
 from genre_gan.data.latents import to_grid
 from genre_gan.models.codec import Codec
 from genre_gan.models.generator import N_COLOURS, ClipNoise, SpectralGenerator
-from genre_gan.models.pulse import Pulse
+from genre_gan.models.pulse import Pulse, grid_tempo
 from genre_gan.recipe import BEATS_PER_BAR
 from genre_gan.spectral import TRUNCATION, SpectralModel
 from training.launch import is_main_process
@@ -61,6 +61,6 @@ def truncated(noise: ClipNoise) -> ClipNoise:
 
 
 def draw_conditions(generator: SpectralGenerator, weights: Tensor, uniform: Tensor) -> tuple[Tensor, Pulse]:
-    """A key and a pulse for each row of label weights, as the labels' music has them, by numbers Tensor[B x 3] from 0 to 1."""
-    pulse = Pulse(generator.draw_tempo_bpm(weights, uniform[:, 0]), BEATS_PER_BAR * uniform[:, 1])
-    return generator.draw_key(weights, uniform[:, 2]), pulse
+    """A key and a pulse for each row of label weights, as the pipeline takes them, by numbers Tensor[B x 3] from 0 to 1."""
+    tempo_bpm, _ = grid_tempo(generator.draw_tempo_bpm(weights, uniform[:, 0]), generator.config.latent_rate_hz)
+    return generator.draw_key(weights, uniform[:, 2]), Pulse(tempo_bpm, BEATS_PER_BAR * uniform[:, 1])

@@ -95,7 +95,7 @@ class Codec(PretrainedModel):
         features = config.features
         self.register_buffer("mean", torch.zeros(config.n_coefficients, config.n_rows))
         self.register_buffer("scale", torch.ones(config.n_coefficients, config.n_rows))
-        self.extractor = FeatureExtractor(features)
+        self.extractor, self.hop_length = FeatureExtractor(features), features.hop_length
         transforms = [dct_matrix(size, size) for size in (config.block_frames, config.block_bands)]
         basis = torch.einsum("nu,fv->uvnf", *transforms)  # (frames, bands) of each coefficient
         kept = {
@@ -123,6 +123,12 @@ class Codec(PretrainedModel):
         other = copy.copy(self)
         other._buffers = dict(self._buffers)
         other._hear_by(mel_filters(self.config.features, 2 ** (semitones / 12)).to(self.mean.device))
+        return other
+
+    def hurried(self, speed: float) -> Codec:
+        """A codec whose sound is so many times faster, to the nearest whole hop length, at the same pitch; it only decodes."""
+        other = copy.copy(self)
+        other.hop_length = round(self.hop_length / speed)
         return other
 
     def copied(self, samples: Tensor) -> Tensor:
@@ -172,9 +178,15 @@ class Codec(PretrainedModel):
         return 10.0 ** ((self.decode_log_mel(latents.float()) * UNIT_DB + CENTRE_DB).clamp_max(MAX_DB) / 10.0)
 
     @property
+    def samples_per_latent(self) -> int:
+        """Samples of what is decoded that one column of blocks stands for."""
+        return self.config.block_frames * self.hop_length
+
+    @property
     def margin(self) -> int:
         """Columns of latents behind a sample that it depends on, as on those before it."""
-        return -(-3 * (1 + self.config.n_iterations) // self.config.block_frames)
+        n_before = -(-self.config.features.n_fft // self.hop_length) - 1  # frames with which one overlaps
+        return -(-n_before * (1 + self.config.n_iterations) // self.config.block_frames)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Samples Tensor[B x T*samples_per_latent] of latents Tensor[B x C x R x T]."""
@@ -200,7 +212,7 @@ class Codec(PretrainedModel):
         What comes is what `decode` gives for all parts joined, but for rounding: the last `margin` columns of a part are held
         back until the next part is there, and the phase is carried along.
         """
-        per_column, step = self.config.samples_per_latent, self.config.block_frames
+        per_column, step = self.samples_per_latent, self.config.block_frames
         held, n_given, cycles = None, 0, None  # of the columns held, how many have been given out as sound
         for part in itertools.chain(parts, [None]):
             if part is not None:
@@ -248,7 +260,7 @@ class Codec(PretrainedModel):
         right = torch.where(is_peak, bins, 2 * n_bins).flip(-1).cummin(-1).values.flip(-1)
         nearest = torch.where(bins - left <= right - bins, left, right).clamp_(0, n_bins - 1).long()
         frequency = offset.gather(-1, nearest).add_(nearest)  # in bins
-        turned = frequency.mul_(self.config.features.hop_length / self.config.features.n_fft).frac_()
+        turned = frequency.mul_(self.hop_length / self.config.features.n_fft).frac_()
         if cycles is not None:
             turned[:, 0] += cycles
         return turned.cumsum(1).frac_()
@@ -268,21 +280,29 @@ class Codec(PretrainedModel):
 
     def _inverse(self, spectrum: Tensor) -> Tensor:
         """Samples Tensor[B x (N-1)*hop_length] by overlap and add: as `torch.istft`, which takes six times as long."""
-        hop, n_frames = self.config.features.hop_length, spectrum.shape[1]
-        quarters = (torch.fft.irfft(spectrum) * self.window).unflatten(2, (4, hop))
-        total = quarters.new_zeros(len(quarters), n_frames + 3, hop)
-        for number, quarter in enumerate(quarters.unbind(2)):
-            total[:, number : number + n_frames] += quarter
-        # squared Hann windows at a quarter of their length add up to 1.5; at either end one of them is lacking
-        weight = self.window.square().unflatten(0, (4, hop))
-        share = total.new_full((n_frames - 1, hop), 1.5)
-        share[0] -= weight[3]
-        share[-1] -= weight[0]
-        return (total[:, 2:-2] / share).flatten(1)
+        n_frames, middle = spectrum.shape[1], self.config.features.n_fft // 2
+        total = self._overlap(torch.fft.irfft(spectrum) * self.window)
+        n_over = total.shape[1] - n_frames  # hop lengths in which the last frame goes on
+        few = min(n_frames, 2 * n_over + 1)
+        weight = self._overlap(self.window.square().expand(1, few, -1))  # alike in all hop lengths but the outermost
+        alike = weight[:, n_over : n_over + 1].expand(-1, n_frames - few, -1)
+        weight = torch.cat([weight[:, :n_over], alike, weight[:, n_over:]], 1)
+        within = slice(middle, middle + (n_frames - 1) * self.hop_length)
+        return (total / weight.clamp_min(1e-9)).flatten(1)[:, within]
+
+    def _overlap(self, frames: Tensor) -> Tensor:
+        """Frames Tensor[B x N x n_fft] added up, each a hop length after the one before, Tensor[B x n x hop_length]."""
+        hop, n_frames = self.hop_length, frames.shape[1]
+        n_parts = -(-frames.shape[2] // hop)
+        parts = F.pad(frames, (0, n_parts * hop - frames.shape[2])).unflatten(2, (n_parts, hop))
+        total = frames.new_zeros(len(frames), n_frames + n_parts - 1, hop)
+        for number, part in enumerate(parts.unbind(2)):
+            total[:, number : number + n_frames] += part
+        return total
 
     def _transform(self, samples: Tensor) -> Tensor:
         settings = self.config.features
-        spectrum = torch.stft(samples, settings.n_fft, settings.hop_length, window=self.window, return_complex=True)
+        spectrum = torch.stft(samples, settings.n_fft, self.hop_length, window=self.window, return_complex=True)
         return spectrum.transpose(1, 2)
 
 

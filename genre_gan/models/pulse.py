@@ -21,6 +21,7 @@ CYCLE_BEATS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # lengths of the cycles whose pha
 N_TURNED = 2  # so many of the longest cycles begin anew in each bar, at random
 HALF_BAR_BEATS = BEATS_PER_BAR // 2
 MIN_TEMPO_BPM, MAX_TEMPO_BPM = 60.0, 180.0
+GRID_FRAMES = (4, 5, 6)  # in a beat
 
 
 class Pulse(NamedTuple):
@@ -65,6 +66,19 @@ class Pulse(NamedTuple):
         bar = torch.floor((self.beat - self.tempo_bpm / 60.0 * lead_s) / BEATS_PER_BAR)
         number = torch.floor(self.beats(first, last, rate_hz) / length_beats) - (bar * (BEATS_PER_BAR // length_beats))[:, None]
         return values[torch.arange(len(values), device=values.device)[:, None], number.long()]
+
+
+def grid_tempo(tempo_bpm: Tensor, rate_hz: float) -> tuple[Tensor, Tensor]:
+    """The nearest tempo (B,) whose beats have a whole number of frames, and how many times faster `tempo_bpm` (B,) is.
+
+    Tempos half or twice as fast count as the same. Where beats fall between frames, each is another pattern to learn, and what is
+    learned is weak.
+    """
+    grid = 60.0 * rate_hz / torch.tensor(GRID_FRAMES, device=tempo_bpm.device)
+    octaves = torch.log2(tempo_bpm[:, None] / grid)
+    away = octaves - octaves.round()
+    nearest = away.abs().argmin(1)
+    return grid[nearest], 2.0 ** away.gather(1, nearest[:, None])[:, 0]
 
 
 def _circles(beats: Tensor, cycles: tuple[float, ...], rate_hz: float) -> tuple[Tensor, Tensor]:
