@@ -227,7 +227,7 @@ class GenreGenerator:
         return self.generate_recipe(_recipe_of(clip).extended(duration_s))
 
     def variation_of(self, clip: Clip | Recipe, amount: float, seed: int | None = None) -> Clip:
-        """Make a clip near another: with `amount` 0 the same, with 1 another one of its genre. It stays in the clip's key.
+        """Make a clip near another: with `amount` 0 the same, with 1 another one of its genre, in its key and tempo.
 
         Args:
             amount: from 0 to 1.
