@@ -33,3 +33,10 @@ def changed(log_mel: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
         place = torch.arange(x.shape[dim], device=x.device) - uniform[:, 3 + dim, None] * (x.shape[dim] - length)
         x = torch.where(((place >= 0.0) & (place < length)).unsqueeze(3 - dim), mean, x)
     return x
+
+
+def changed_at_random(log_mel: Tensor) -> Tensor:
+    """Changed by numbers that torch draws, and noisy."""
+    n = len(log_mel)
+    x = changed(log_mel, torch.rand(n, N_UNIFORM), torch.randn(n, N_NORMAL))
+    return x + NOISE * torch.rand(n, 1, 1) * torch.randn_like(x)

@@ -24,7 +24,7 @@ from genre_gan.data.latents import CODE
 from genre_gan.data.splits import artist_groups
 from genre_gan.models.codec import Codec
 from genre_gan.models.musicnn import N_MELS, PATCH_FRAMES
-from training.changes import N_NORMAL, N_UNIFORM, NOISE, changed
+from training.changes import changed_at_random
 from training.launch import is_main_process
 from training.levelled import Levelled
 from training.spectral_fit import content_keys, kept
@@ -241,8 +241,7 @@ def train_network(
             if kind.level_spread:
                 gain = 10.0 ** (kind.level_spread * torch.randn(BATCH_SIZE, 1, 1))
                 patches = ((10.0**patches - 1.0) * gain + 1.0).log10()
-            patches = changed(patches, torch.rand(BATCH_SIZE, N_UNIFORM), torch.randn(BATCH_SIZE, N_NORMAL))
-            patches = patches + NOISE * torch.rand(BATCH_SIZE, 1, 1) * torch.randn_like(patches)
+            patches = changed_at_random(patches)
             share, order = beta.sample(), torch.randperm(BATCH_SIZE)
             with torch.autocast("cpu", dtype, enabled=dtype is torch.bfloat16):
                 found = network(torch.lerp(patches[order], patches, share))

@@ -17,8 +17,9 @@ from genre_gan import GenreGenerator
 from genre_gan.data.cache import FeatureStore
 from genre_gan.data.splits import Split
 from genre_gan.models.musicnn import PATCH_FRAMES
-from training.changes import N_NORMAL, N_UNIFORM, NOISE, changed
+from training.changes import changed_at_random
 from training.feature_network import Examples, HeldOut, examples_of
+from training.hearing import patches_of
 from training.levelled import N_PATCHES, Levelled
 
 N_STEPS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 300, 48, 2e-3, 0.05
@@ -73,9 +74,8 @@ def _learn(real: Examples, made: Tensor, genres: Tensor, n_genres: int, seed: in
             theirs = torch.randint(len(made), (BATCH_SIZE // 2,))
             start = int(torch.randint(made.shape[1] - PATCH_FRAMES + 1, ()))
             patches = torch.cat([real.copies[ours], made[theirs]])[:, start : start + PATCH_FRAMES].float()
-            patches = changed(patches, torch.rand(BATCH_SIZE, N_UNIFORM), torch.randn(BATCH_SIZE, N_NORMAL))
-            patches = patches + NOISE * torch.rand(BATCH_SIZE, 1, 1) * torch.randn_like(patches)
-            logits = network(patches)[0].gather(1, torch.cat([real.genres[ours], genres[theirs]])[:, None])[:, 0]
+            labels = torch.cat([real.genres[ours], genres[theirs]])
+            logits = network(changed_at_random(patches))[0].gather(1, labels[:, None])[:, 0]
             F.binary_cross_entropy_with_logits(logits, truth).backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -88,7 +88,7 @@ def _logits(network: HeldOut, log_mel: Tensor, genres: Tensor) -> np.ndarray:
     """How real each clip is as one of its genre (n,), the mean over its patches."""
     found = []
     for clips, labels in zip(log_mel.split(BATCH_SIZE), genres.split(BATCH_SIZE), strict=True):
-        logits = network(clips.float().unflatten(1, (N_PATCHES, -1)).flatten(0, 1))[0].unflatten(0, (-1, N_PATCHES)).mean(1)
+        logits = network(patches_of(clips.float()))[0].unflatten(0, (-1, N_PATCHES)).mean(1)
         found.append(logits.gather(1, labels[:, None])[:, 0])
     return torch.cat(found).numpy()
 
